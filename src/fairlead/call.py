@@ -1,0 +1,103 @@
+"""One request in flight, and what we know of it so far: a `Call`, and an `Attempt` for each try at an endpoint.
+
+An attempt writes only to itself; the winner is copied to the call when it is committed to. Times are taken twice:
+wall clock (`*_us`, epoch microseconds) for records, monotonic seconds for durations.
+"""
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from fairlead.chat import Request, Usage
+from fairlead.errors import FairleadError
+from fairlead.resources import Endpoint, Principal, Route
+
+if TYPE_CHECKING:
+    from fairlead.catalog import Snapshot
+    from fairlead.protocols import Envelope, Wire
+
+Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
+
+
+class Attempt(Struct, eq=False):
+    """One try of a call at one endpoint: the unit of usage and cost."""
+
+    call: "Call"
+    number: int  # from 1
+    endpoint: Endpoint
+    protocol: str  # spoken with the endpoint
+    started_us: int
+    credential_id: str = "default"
+    sends: int = 1
+    status: int | None = None  # the upstream's
+    first_content_us: int | None = None
+    ended_us: int | None = None
+    outcome: Outcome | None = None
+    error: FairleadError | None = None
+    finish_reason: str | None = None
+    upstream_id: str | None = None  # of the answer: "chatcmpl-…", "msg_…"
+    upstream_model: str | None = None  # as the answer names it
+    upstream_request_id: str | None = None
+    usage: Usage | None = None
+    content_bytes: int = 0  # of the answer, as relayed: what an estimate can stand on
+
+
+class Call(Struct, eq=False):
+    """One client request from its first header to its last byte."""
+
+    id: str
+    protocol: "Wire"  # the client's
+    operation: str  # "chat", "completions", "messages"
+    headers: Mapping[bytes, bytes]  # names in lower case
+    started_us: int
+    started: float  # monotonic seconds
+    client: str = ""  # address
+    path: str = ""
+    body: bytes = b""
+    snapshot: "Snapshot | None" = None
+    principal: Principal | None = None
+    envelope: "Envelope | None" = None
+    route: Route | None = None
+    request: Request | None = None  # in our words, where somebody needed them
+    needs_words: bool = False  # somebody needs the conversation in our words: selects translation
+    attempts: list[Attempt] = []
+    winner: Attempt | None = None
+    status: int = 0  # told to the client; 0: nothing yet
+    error: FairleadError | None = None
+    outcome: Outcome | None = None
+    first_content_us: int | None = None
+    ended_us: int | None = None
+
+
+
+
+class Reply:
+    """What the client gets: status, headers, and `body` or `events`. `close` settles; call it however it ends."""
+
+    __slots__ = ("_close", "body", "events", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        body: bytes | None = None,
+        events: AsyncGenerator[bytes, None] | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        self.status, self.headers, self.body, self.events = status, headers, body, events
+        self._close = close
+
+    def close(self) -> None:
+        """Settle and let go of the upstream answer; the second time does nothing."""
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+
+
+def new_id() -> str:
+    """A call's id: `gen-`, the time in milliseconds and 80 random bits, so that ids sort by time."""
+    return f"gen-{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

@@ -1,0 +1,213 @@
+"""Between the client's protocol and the endpoint's: bytes that pass through, or words that are told again.
+
+`between(inbound, outbound)` gives a `Passthrough` or a `Translated`. Both spell a request for the endpoint, turn a
+whole answer into the client's, and open a `Stream` that does so event by event.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from fairlead.call import Call
+from fairlead.chat import Event, Finish, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
+from fairlead.errors import InvalidRequest, UpstreamBroken
+from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, Summary, Wire
+from fairlead.resources import Endpoint
+
+# Fields of a request that are ours, or OpenRouter's: read by the gateway, sent on only to a row that knows them.
+OWN_FIELDS = frozenset({"provider", "models", "route", "transforms", "session_id", "trace"})
+_NONE: frozenset[str] = frozenset()
+
+
+class Stream(Protocol):
+    """One streamed answer on its way to the client. `summary` grows as events are seen."""
+
+    committed: bool  # an event with content was seen
+    done: bool  # the end mark of the provider's format was seen
+    summary: Summary
+
+    def feed(self, events: list[bytes]) -> bytes:
+        """What the client gets for these events. Raises UpstreamError if one of them tells an error."""
+        ...
+
+    def end(self) -> bytes:
+        """What is owed when the upstream's body has ended. Raises UpstreamBroken if it ended too early."""
+        ...
+
+
+class Translation(Protocol):
+    """How one attempt's bytes become the client's, both ways."""
+
+    wire: Wire  # spoken with the endpoint
+    passes: bool  # bytes pass through untouched
+
+    def request(self, call: Call, endpoint: Endpoint) -> bytes: ...
+
+    def answer(self, body: bytes) -> tuple[bytes, Summary]:
+        """The whole answer for the client. Raises UpstreamError if `body` tells one or is none."""
+        ...
+
+    def stream(self, call: Call, endpoint: Endpoint) -> Stream: ...
+
+
+def between(inbound: Wire, outbound: Wire, *, needs_words: bool = False) -> Translation:
+    """How `inbound` (the client's) and `outbound` (the endpoint's) meet."""
+    if inbound.name == outbound.name and not needs_words:
+        return Passthrough(inbound, outbound)
+    return Translated(_chat(inbound), _chat(outbound))
+
+
+def speaks_chat(wire: Wire) -> bool:
+    """Whether `wire` can be translated, not only passed through."""
+    return hasattr(wire, "event_decoder")
+
+
+def _chat(wire: Wire) -> ChatProtocol:
+    if not speaks_chat(wire):
+        raise InvalidRequest(f"This model's provider does not serve {wire.name}.", param="model", code="not_supported")
+    return wire  # type: ignore[return-value]  # ChatProtocol is Wire and the codecs, which are there
+
+
+class Passthrough:
+    """Same protocol: the bytes pass, but for the model's name and our own fields."""
+
+    passes = True
+
+    def __init__(self, inbound: Wire, outbound: Wire) -> None:
+        self.inbound, self.wire = inbound, outbound
+
+    def request(self, call: Call, endpoint: Endpoint) -> bytes:
+        assert call.envelope is not None
+        assert call.snapshot is not None
+        return self.wire.patch(
+            call.envelope,
+            endpoint.model,
+            drop=_NONE if endpoint.provider.openrouter_fields else OWN_FIELDS,
+            ask_usage="no_stream_options" not in endpoint.provider.quirks,
+            default_max_tokens=call.snapshot.defaults.max_tokens,
+        )
+
+    def answer(self, body: bytes) -> tuple[bytes, Summary]:
+        return self.inbound.dress(body), self.wire.summary(body)
+
+    def stream(self, call: Call, endpoint: Endpoint) -> Stream:
+        assert call.envelope is not None
+        return PassthroughStream(self.wire, hide_usage=not call.envelope.include_usage)
+
+
+class PassthroughStream:
+    """Events pass as they came; those that are only usage stay here if only we asked for it."""
+
+    __slots__ = ("_hide", "_reader", "_see", "committed", "done", "summary")
+
+    def __init__(self, wire: Wire, *, hide_usage: bool) -> None:
+        self._reader = wire.stream_reader()
+        self._see = self._reader.see
+        self._hide = hide_usage
+        self.summary = self._reader.summary
+        self.committed = False
+        self.done = False
+
+    def feed(self, events: list[bytes]) -> bytes:
+        if len(events) == 1:
+            event = events[0]
+            flags = self._see(event)
+            if flags:
+                self._note(flags)
+                if flags & USAGE_ONLY and self._hide:
+                    return b""
+            return event
+        kept = []
+        for event in events:
+            flags = self._see(event)
+            if flags:
+                self._note(flags)
+                if flags & USAGE_ONLY and self._hide:
+                    continue
+            kept.append(event)
+        return b"".join(kept)
+
+    def _note(self, flags: int) -> None:
+        if flags & CONTENT:
+            self.committed = True
+        if flags & DONE:
+            self.done = True
+
+    def end(self) -> bytes:
+        if self.done or self.summary.finish_reason is not None or self.committed:
+            return b""
+        raise UpstreamBroken("it ended its answer before it said anything")
+
+
+class Translated:
+    """Different protocols: the answer is decoded into our words and told again."""
+
+    passes = False
+
+    def __init__(self, inbound: ChatProtocol, outbound: ChatProtocol) -> None:
+        self.inbound, self.wire = inbound, outbound
+
+    def request(self, call: Call, endpoint: Endpoint) -> bytes:
+        assert call.snapshot is not None
+        words = msgspec.structs.replace(self._words(call), model=endpoint.model)
+        return self.wire.encode_request(words, default_max_tokens=call.snapshot.defaults.max_tokens)
+
+    def _words(self, call: Call) -> Request:
+        if call.request is None:  # the second endpoint of a call needs the same words
+            call.request = self.inbound.decode_request(call.body)
+        return call.request
+
+    def answer(self, body: bytes) -> tuple[bytes, Summary]:
+        response = self.wire.decode_response(body)
+        summary = Summary(response.id, response.model, response.usage, response.raw_reason or response.finish_reason)
+        return self.inbound.encode_response(response), summary
+
+    def stream(self, call: Call, endpoint: Endpoint) -> Stream:
+        return TranslatedStream(self.wire.event_decoder(), self.inbound.event_encoder(include_usage=wants_usage(call)))
+
+
+def wants_usage(call: Call) -> bool:
+    """Whether the client asked for usage in its stream."""
+    return call.envelope is not None and call.envelope.include_usage
+
+
+class TranslatedStream:
+    """Each event is decoded, looked at, and encoded for the client."""
+
+    __slots__ = ("_decode", "_encode", "committed", "done", "summary")
+
+    def __init__(self, decode: Callable[[bytes], list[Event]], encode: Callable[[Event], bytes]) -> None:
+        self._decode, self._encode = decode, encode
+        self.summary = Summary()
+        self.committed = False
+        self.done = False
+
+    def feed(self, events: list[bytes]) -> bytes:
+        return b"".join([self._told(event) for raw in events for event in self._decode(raw)])
+
+    def end(self) -> bytes:
+        told = b"".join([self._told(event) for event in self._decode(b"")])
+        if not self.committed:
+            raise UpstreamBroken("it ended its answer before it said anything")
+        return told
+
+    def _told(self, event: Event) -> bytes:
+        if not isinstance(event, PartDelta) or not self.committed:
+            self._note(event)
+        return self._encode(event)
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Start(id=id, model=model, usage=usage):
+                self.summary.id, self.summary.model, self.summary.usage = id, model, usage
+            case PartDelta(text=text, signature=signature):
+                self.committed = self.committed or bool(text or signature)
+            case PartStart(part=part):
+                # A text or a thought begins empty; anything else is content by its mere beginning.
+                empty = isinstance(part, Text | Reasoning) and not part.text and not getattr(part, "encrypted", None)
+                self.committed = self.committed or isinstance(part, ToolUse) or not empty
+            case Finish(reason=reason, usage=usage, raw_reason=raw):
+                self.committed = self.done = True
+                self.summary.finish_reason = raw or reason
+                self.summary.usage = usage or self.summary.usage
