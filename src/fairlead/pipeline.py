@@ -1,0 +1,391 @@
+"""What happens to a call, in reading order: identify → authorize → resolve → attempt, attempt … → relay → settle.
+
+Each step is one call into the module that owns it; their order is the policy. `handle` gives a `Reply` as soon as an
+endpoint is committed to, which is at its first event with content; until then any failure that says `failover`
+moves on to the next endpoint. `settle` is no coroutine and runs however a call ends.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+from fairlead import policy, routing
+from fairlead.auth import Auth
+from fairlead.call import Attempt, Call, Outcome, Reply
+from fairlead.catalog import Catalog
+from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
+from fairlead.protocols import Summary, Wire
+from fairlead.protocols.sse import EventCutter
+from fairlead.providers import quirks
+from fairlead.providers.signing import request_head
+from fairlead.resources import Endpoint
+from fairlead.routing import retry
+from fairlead.translation import Stream, Translation, between, speaks_chat
+from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
+from fairlead.usage.ledger import Ledger
+
+log = logging.getLogger("fairlead.pipeline")
+
+_MAX_HELD_BYTES = 1 << 20  # of events before the first content
+_MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
+_NO_CREDENTIAL = "default"
+
+
+class Buffers:
+    """The bytes that whole requests and answers hold in memory, in all; beyond `limit` new calls are turned away."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes more. Raises Unavailable, counting nothing, when there is no room for them."""
+        if self.held + size > self.limit:
+            raise Unavailable("The gateway holds as much as it may in memory. Try again shortly.")
+        self.held += size
+
+    def release(self, size: int) -> None:
+        self.held -= size
+
+
+class Pipeline:
+    """The corridor. Everything it needs is handed in; nothing it does touches a database or waits for a disk."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        auth: Auth,
+        ledger: Ledger,
+        wires: Mapping[str, Wire],
+        transports: Mapping[str, Transport],
+        buffers: Buffers,
+        max_response_bytes: int,
+        max_event_bytes: int,
+    ) -> None:
+        """`wires`: protocols by name, spoken with providers. `transports`: by the scheme of a base URL."""
+        self.catalog, self.auth, self.ledger = catalog, auth, ledger
+        self.wires, self.transports, self.buffers = wires, transports, buffers
+        self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
+        self._translations: dict[tuple[Wire, str, bool], Translation] = {}
+        self._origins: dict[tuple[str, str | None], Origin] = {}
+
+    async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
+        """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
+        call.snapshot = self.catalog.current  # one world from start to end
+        try:
+            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys)
+            call.body = await read_body()
+            self.buffers.hold(len(call.body))
+            call.envelope = call.protocol.peek(call.body)
+            policy.authorize(call.principal, call.snapshot.policy, call.protocol, call.envelope)
+            call.route = call.snapshot.resolve(call.envelope.model, call.principal)
+            return await self.dispatch(call)
+        except BaseException as error:
+            self.settle(call, error)
+            raise
+
+    async def dispatch(self, call: Call) -> Reply:
+        """The first endpoint that comes to content answers."""
+        assert call.route is not None
+        endpoints = self._serving(call, routing.plan(call.route))
+        failures: list[UpstreamError] = []
+        for endpoint in endpoints:
+            try:
+                return await self.attempt(call, endpoint)
+            except UpstreamError as error:
+                failures.append(error)
+                if not retry.moves_on(error):
+                    raise
+        raise retry.verdict(failures)
+
+    def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Those of `endpoints` that can answer in the client's protocol. Raises InvalidRequest if none can."""
+        serving = [endpoint for endpoint in endpoints if self._outbound(call, endpoint) is not None]
+        if not serving:
+            raise InvalidRequest(
+                f"No provider of the model {call.route.model!r} serves {call.operation}."  # type: ignore[union-attr]
+                " Ask for it through /v1/chat/completions or /v1/messages.",
+                param="model",
+                code="not_supported",
+            )
+        return serving
+
+    def _outbound(self, call: Call, endpoint: Endpoint) -> Wire | None:
+        """What to speak with `endpoint`: the client's protocol if it can, else one that can be translated."""
+        spoken = endpoint.provider.base_urls
+        if call.protocol.name in spoken:
+            return self.wires[call.protocol.name]
+        if not speaks_chat(call.protocol):
+            return None
+        return next((self.wires[name] for name in spoken if speaks_chat(self.wires[name])), None)
+
+    async def attempt(self, call: Call, endpoint: Endpoint) -> Reply:
+        """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there."""
+        wire = self._outbound(call, endpoint)
+        assert wire is not None
+        translation = self._translation(call, wire)
+        attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, time.time_ns() // 1000)
+        request = self._request(call, attempt, translation)
+        response: UpstreamResponse | None = None
+        self.ledger.intend(attempt)
+        call.attempts.append(attempt)
+        try:
+            response = await self.transports[request.origin.scheme].send(request)
+            attempt.status, attempt.sends = response.status, response.sends
+            attempt.upstream_request_id = _request_id(response.headers)
+            if not 200 <= response.status < 300:
+                raise await self._refusal(wire, response)
+            if call.envelope.stream:  # type: ignore[union-attr]
+                return await self._open(call, attempt, translation, response)
+            return await self._whole(call, attempt, translation, response)
+        except BaseException as error:
+            if response is not None:
+                response.close()
+            if isinstance(error, UpstreamError):
+                error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
+                log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
+            self._settle_attempt(attempt, error)
+            raise
+
+    def _translation(self, call: Call, wire: Wire) -> Translation:
+        key = (call.protocol, wire.name, call.needs_words)
+        translation = self._translations.get(key)
+        if translation is None:
+            translation = self._translations[key] = between(call.protocol, wire, needs_words=call.needs_words)
+        return translation
+
+    def _request(self, call: Call, attempt: Attempt, translation: Translation) -> UpstreamRequest:
+        """The attempt's request, spelt and signed."""
+        snapshot, endpoint, wire = call.snapshot, attempt.endpoint, translation.wire
+        assert snapshot is not None
+        assert call.envelope is not None
+        provider = endpoint.provider
+        body = translation.request(call, endpoint)
+        if provider.quirks:
+            body = quirks.applied(provider, body, translated=not translation.passes)
+        head = request_head(
+            provider,
+            wire.name,
+            wire.path(endpoint.model, call.envelope.stream),
+            snapshot.credentials.get(provider.name),
+            call.headers if translation.passes else None,
+        )
+        return UpstreamRequest(self._origin(provider.base_urls[wire.name], provider.ca_file), head, body, snapshot.timeouts)
+
+    def _origin(self, url: str, ca_file: str | None) -> Origin:
+        key = (url, ca_file)
+        origin = self._origins.get(key)
+        if origin is None:
+            origin = self._origins[key] = Origin.of(url, ca_file)
+        return origin
+
+    async def _refusal(self, wire: Wire, response: UpstreamResponse) -> UpstreamError:
+        """The error that a status of no success stands for."""
+        if 300 <= response.status < 400:
+            return UpstreamBroken(f"it answered with a redirect (status {response.status})")
+        body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
+        error = wire.decode_error(response.status, body)
+        error.upstream_status = response.status
+        if error.retry_after is None:
+            error.retry_after = retry.retry_after(response.headers, time.time())
+        return error
+
+    # ---- whole answers
+
+    async def _whole(self, call: Call, attempt: Attempt, translation: Translation, response: UpstreamResponse) -> Reply:
+        body = await self._read(response, self.max_response_bytes)
+        if not body:
+            raise UpstreamBroken("its answer was empty")
+        answer, summary = translation.answer(body)
+        attempt.content_bytes = len(body)
+        self._commit(call, attempt)
+        _note(attempt, summary)
+        self.buffers.hold(len(answer))
+        response.close()
+        self.settle(call)  # before the last byte goes to the client
+
+        def close() -> None:
+            self.buffers.release(len(answer))
+
+        headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
+        return Reply(200, headers, body=answer, close=close)
+
+    async def _read(self, response: UpstreamResponse, limit: int, *, cut: bool = False) -> bytes:
+        """The whole body, at most `limit` bytes: beyond that it is cut off, or UpstreamBroken."""
+        first = await response.read()
+        if not first:
+            return b""
+        chunks, size, held = [first], len(first), 0
+        try:
+            while chunk := await response.read():
+                self.buffers.hold(len(chunk))
+                held += len(chunk)
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    if cut:
+                        break
+                    raise UpstreamBroken(f"its answer is larger than {limit} bytes (server.max_response_bytes)")
+        finally:
+            self.buffers.release(held)
+        return first if len(chunks) == 1 else b"".join(chunks)
+
+    # ---- streams
+
+    async def _open(self, call: Call, attempt: Attempt, translation: Translation, response: UpstreamResponse) -> Reply:
+        """Read up to the first content, then hand over to the relay."""
+        kind = response.headers.get(b"content-type", b"text/event-stream")
+        if not kind.lower().startswith(b"text/event-stream"):
+            raise await self._not_a_stream(translation.wire, response, kind)
+        stream = translation.stream(call, attempt.endpoint)
+        cutter = EventCutter(self.max_event_bytes)
+        held = b""
+        while not stream.committed:
+            chunk = await response.read()
+            if not chunk:
+                held += stream.feed(_last(cutter)) + stream.end()
+                break
+            held += stream.feed(cutter.feed(chunk))
+            if len(held) > _MAX_HELD_BYTES and not stream.committed:
+                raise UpstreamBroken(f"it sent {len(held)} bytes without any content")
+        self._commit(call, attempt)
+        events = self._relay(call, attempt, response, stream, cutter, held)
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+        def close() -> None:
+            self._finish(call, attempt, response, stream, None if stream.done else asyncio.CancelledError())
+
+        return Reply(200, headers + _downstream(attempt), events=events, close=close)
+
+    async def _not_a_stream(self, wire: Wire, response: UpstreamResponse, kind: bytes) -> UpstreamError:
+        body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
+        try:
+            wire.summary(body)
+        except UpstreamError as error:
+            if not isinstance(error, UpstreamBroken):
+                return error
+        return UpstreamBroken(f"it answered {kind[:60].decode('latin-1')!r} where a stream was asked for")
+
+    async def _relay(
+        self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, cutter: EventCutter, held: bytes
+    ) -> AsyncGenerator[bytes, None]:
+        """The client's bytes, those of one upstream chunk at a time; the record is made before the last of them."""
+        read, cut, feed = response.read, cutter.feed, stream.feed
+        attempt.content_bytes += len(held)
+        pending = 0  # bytes of an event that is not whole yet
+        try:
+            if stream.done:
+                self._finish(call, attempt, response, stream, None)
+            yield held
+            while not stream.done:
+                chunk = await read()
+                if not chunk:
+                    held = feed(_last(cutter)) + stream.end()
+                    self._finish(call, attempt, response, stream, None)
+                    if held:
+                        yield held
+                    return
+                attempt.content_bytes += len(chunk)
+                events = cut(chunk)
+                if not events:
+                    self.buffers.hold(len(chunk))
+                    pending += len(chunk)
+                    continue
+                if pending:
+                    self.buffers.release(pending)
+                    pending = 0
+                out = feed(events)
+                if stream.done:
+                    self._finish(call, attempt, response, stream, None)
+                if out:
+                    yield out
+        except FairleadError as error:
+            error = self._finish(call, attempt, response, stream, error)
+            yield call.protocol.encode_error_event(error)
+        except BaseException as error:
+            self._finish(call, attempt, response, stream, error)
+            raise
+        finally:
+            self.buffers.release(pending)
+
+    def _finish(
+        self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, error: BaseException | None
+    ) -> FairleadError:
+        """A stream is over: note what it said, let go of the upstream, settle. The error is what the client may hear."""
+        if isinstance(error, UpstreamError):
+            error.provider = attempt.endpoint.provider.name
+        if attempt.outcome is None:
+            _note(attempt, stream.summary)
+            response.close(ended=stream.done)
+            self._settle_attempt(attempt, error)
+            self.settle(call, error)
+        return error if isinstance(error, FairleadError) else InternalError()
+
+    # ---- records
+
+    def _commit(self, call: Call, attempt: Attempt) -> None:
+        """This attempt answers the call: from here on no other may."""
+        call.winner = attempt
+        call.status = 200
+        attempt.first_content_us = call.first_content_us = time.time_ns() // 1000
+
+    def _settle_attempt(self, attempt: Attempt, error: BaseException | None) -> None:
+        if attempt.outcome is not None:
+            return
+        attempt.outcome = _outcome(error)
+        attempt.error = error if isinstance(error, FairleadError) else None
+        attempt.ended_us = time.time_ns() // 1000
+        self.ledger.settle(attempt)
+
+    def settle(self, call: Call, error: BaseException | None = None) -> None:
+        """The call has ended, with `error` or well: one record, once."""
+        if call.ended_us is not None:
+            return
+        if call.winner is not None:
+            self._settle_attempt(call.winner, error)
+        call.ended_us = time.time_ns() // 1000
+        call.outcome = _outcome(error)
+        if isinstance(error, FairleadError):
+            call.error = error
+            call.status = call.status or error.status
+        elif error is not None and not isinstance(error, asyncio.CancelledError | ConnectionError | GeneratorExit):
+            call.error = InternalError()
+            call.status = call.status or 500
+        self.buffers.release(len(call.body) if call.envelope is not None or call.body else 0)
+        if call.principal is not None:  # strangers leave no rows
+            self.ledger.record(call)
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    if error is None:
+        return "ok"
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted" if error.args == (INTERRUPTED,) else "cancelled"
+    return "cancelled" if isinstance(error, ConnectionError | GeneratorExit) else "failed"
+
+
+INTERRUPTED = "the gateway is shutting down"  # the message of a cancellation that is our doing
+
+
+def _note(attempt: Attempt, summary: Summary) -> None:
+    attempt.upstream_id, attempt.upstream_model = summary.id, summary.model
+    attempt.finish_reason, attempt.usage = summary.finish_reason, summary.usage
+
+
+def _last(cutter: EventCutter) -> list[bytes]:
+    rest = cutter.finish()
+    return [rest] if rest else []
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str | None:
+    value = headers.get(b"x-request-id") or headers.get(b"request-id")
+    return value.decode("latin-1")[:200] if value else None
+
+
+def _downstream(attempt: Attempt) -> list[tuple[bytes, bytes]]:
+    """The few headers of the upstream's answer that go on to the client."""
+    if attempt.upstream_request_id is None:
+        return []
+    return [(b"x-fairlead-upstream-request-id", attempt.upstream_request_id.encode("latin-1"))]
