@@ -63,8 +63,12 @@ class UpstreamResponse(Protocol):
         """The next chunk of the body, b"" at its end. Raises UpstreamTimeout, UpstreamBroken."""
         ...
 
-    def close(self) -> None:
-        """Done with it, read or not; synchronous, so that a cancelled call can. An unread answer closes its connection."""
+    def close(self, *, ended: bool = False) -> None:
+        """Done with it, read or not; synchronous, so that a cancelled call can. The second time does nothing.
+
+        An answer that was not read to its end closes its connection. `ended`: the protocol's own end mark was seen, so
+        only the framing of the body is still to come; the connection drains that quietly and goes back to its pool.
+        """
         ...
 
 
