@@ -57,6 +57,7 @@ class Call(Struct, eq=False):
     client: str = ""  # address
     path: str = ""
     body: bytes = b""
+    held: int = 0  # bytes of it that count against `server.max_buffered_bytes`
     snapshot: "Snapshot | None" = None
     principal: Principal | None = None
     envelope: "Envelope | None" = None
@@ -66,12 +67,11 @@ class Call(Struct, eq=False):
     attempts: list[Attempt] = []
     winner: Attempt | None = None
     status: int = 0  # told to the client; 0: nothing yet
+    told: bool = False  # status and headers are out
     error: FairleadError | None = None
     outcome: Outcome | None = None
     first_content_us: int | None = None
     ended_us: int | None = None
-
-
 
 
 class Reply:

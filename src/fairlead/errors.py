@@ -12,7 +12,8 @@
     ├── TooLarge              413
     ├── UnsupportedMediaType  415
     ├── Unavailable           503 our own infrastructure, with Retry-After
-    │   └── CredentialMissing 503 the provider is known, its credential is not
+    │   ├── CredentialMissing 503 the provider is known, its credential is not
+    │   └── ShuttingDown      503 this process is going away
     ├── InternalError         500 a defect of ours
     └── UpstreamError             a provider failed; one attempt, not yet the call
         ├── UpstreamRefused   400 the provider finds the request wrong
@@ -131,6 +132,15 @@ class CredentialMissing(Unavailable):
         """`providers`: name → the environment variable that would hold its credential."""
         wanted = " or ".join(f"{name} ({variable})" for name, variable in providers.items())
         super().__init__(f"The model {_shown(model)} needs a credential for {wanted}.", retry_after=60)
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting_down"
+
+    def __init__(self, *, sent: bool) -> None:
+        """`sent`: a provider has the request, so that it is perhaps billed and must not be sent again unasked."""
+        super().__init__("The gateway is shutting down.")
+        self.retryable = not sent
 
 
 class InternalError(FairleadError):

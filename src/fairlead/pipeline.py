@@ -78,6 +78,7 @@ class Pipeline:
             call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys)
             call.body = await read_body()
             self.buffers.hold(len(call.body))
+            call.held = len(call.body)
             call.envelope = call.protocol.peek(call.body)
             policy.authorize(call.principal, call.snapshot.policy, call.protocol, call.envelope)
             call.route = call.snapshot.resolve(call.envelope.model, call.principal)
@@ -245,9 +246,11 @@ class Pipeline:
         while not stream.committed:
             chunk = await response.read()
             if not chunk:
-                held += stream.feed(_last(cutter)) + stream.end()
+                held += _ended(stream, cutter)
                 break
             held += stream.feed(cutter.feed(chunk))
+            if stream.failed is not None and not stream.committed:
+                raise stream.failed
             if len(held) > _MAX_HELD_BYTES and not stream.committed:
                 raise UpstreamBroken(f"it sent {len(held)} bytes without any content")
         self._commit(call, attempt)
@@ -280,9 +283,11 @@ class Pipeline:
                 self._finish(call, attempt, response, stream, None)
             yield held
             while not stream.done:
+                if stream.failed is not None:
+                    raise stream.failed
                 chunk = await read()
                 if not chunk:
-                    held = feed(_last(cutter)) + stream.end()
+                    held = _ended(stream, cutter)
                     self._finish(call, attempt, response, stream, None)
                     if held:
                         yield held
@@ -353,7 +358,7 @@ class Pipeline:
         elif error is not None and not isinstance(error, asyncio.CancelledError | ConnectionError | GeneratorExit):
             call.error = InternalError()
             call.status = call.status or 500
-        self.buffers.release(len(call.body) if call.envelope is not None or call.body else 0)
+        self.buffers.release(call.held)
         if call.principal is not None:  # strangers leave no rows
             self.ledger.record(call)
 
@@ -374,9 +379,13 @@ def _note(attempt: Attempt, summary: Summary) -> None:
     attempt.finish_reason, attempt.usage = summary.finish_reason, summary.usage
 
 
-def _last(cutter: EventCutter) -> list[bytes]:
+def _ended(stream: Stream, cutter: EventCutter) -> bytes:
+    """What the client still gets when the upstream's body has ended. Raises UpstreamError if it ended badly."""
     rest = cutter.finish()
-    return [rest] if rest else []
+    told = stream.feed([rest + b"\n\n"]) if rest else b""  # some servers leave the last blank line out
+    if stream.failed is not None:
+        raise stream.failed
+    return told if stream.done else told + stream.end()
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str | None:

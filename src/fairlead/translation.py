@@ -11,7 +11,7 @@ import msgspec
 
 from fairlead.call import Call
 from fairlead.chat import Event, Finish, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
-from fairlead.errors import InvalidRequest, UpstreamBroken
+from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, Summary, Wire
 from fairlead.resources import Endpoint
 
@@ -25,10 +25,11 @@ class Stream(Protocol):
 
     committed: bool  # an event with content was seen
     done: bool  # the end mark of the provider's format was seen
+    failed: UpstreamError | None  # an event told an error: nothing follows
     summary: Summary
 
     def feed(self, events: list[bytes]) -> bytes:
-        """What the client gets for these events. Raises UpstreamError if one of them tells an error."""
+        """What the client gets for these events, up to one that tells an error: that is `failed` then."""
         ...
 
     def end(self) -> bytes:
@@ -99,7 +100,7 @@ class Passthrough:
 class PassthroughStream:
     """Events pass as they came; those that are only usage stay here if only we asked for it."""
 
-    __slots__ = ("_hide", "_reader", "_see", "committed", "done", "summary")
+    __slots__ = ("_hide", "_reader", "_see", "committed", "done", "failed", "summary")
 
     def __init__(self, wire: Wire, *, hide_usage: bool) -> None:
         self._reader = wire.stream_reader()
@@ -108,25 +109,21 @@ class PassthroughStream:
         self.summary = self._reader.summary
         self.committed = False
         self.done = False
+        self.failed: UpstreamError | None = None
 
     def feed(self, events: list[bytes]) -> bytes:
-        if len(events) == 1:
-            event = events[0]
-            flags = self._see(event)
-            if flags:
-                self._note(flags)
-                if flags & USAGE_ONLY and self._hide:
-                    return b""
-            return event
         kept = []
-        for event in events:
-            flags = self._see(event)
-            if flags:
-                self._note(flags)
-                if flags & USAGE_ONLY and self._hide:
-                    continue
-            kept.append(event)
-        return b"".join(kept)
+        try:
+            for event in events:
+                flags = self._see(event)
+                if flags:
+                    self._note(flags)
+                    if flags & USAGE_ONLY and self._hide:
+                        continue
+                kept.append(event)
+        except UpstreamError as error:
+            self.failed = error
+        return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def _note(self, flags: int) -> None:
         if flags & CONTENT:
@@ -135,9 +132,9 @@ class PassthroughStream:
             self.done = True
 
     def end(self) -> bytes:
-        if self.done or self.summary.finish_reason is not None or self.committed:
+        if self.done or self.summary.finish_reason is not None:
             return b""
-        raise UpstreamBroken("it ended its answer before it said anything")
+        raise UpstreamBroken("its answer was cut off")
 
 
 class Translated:
@@ -175,22 +172,26 @@ def wants_usage(call: Call) -> bool:
 class TranslatedStream:
     """Each event is decoded, looked at, and encoded for the client."""
 
-    __slots__ = ("_decode", "_encode", "committed", "done", "summary")
+    __slots__ = ("_decode", "_encode", "committed", "done", "failed", "summary")
 
     def __init__(self, decode: Callable[[bytes], list[Event]], encode: Callable[[Event], bytes]) -> None:
         self._decode, self._encode = decode, encode
         self.summary = Summary()
         self.committed = False
         self.done = False
+        self.failed: UpstreamError | None = None
 
     def feed(self, events: list[bytes]) -> bytes:
-        return b"".join([self._told(event) for raw in events for event in self._decode(raw)])
+        told = []
+        try:
+            for raw in events:
+                told += [self._told(event) for event in self._decode(raw)]
+        except UpstreamError as error:
+            self.failed = error
+        return b"".join(told)
 
     def end(self) -> bytes:
-        told = b"".join([self._told(event) for event in self._decode(b"")])
-        if not self.committed:
-            raise UpstreamBroken("it ended its answer before it said anything")
-        return told
+        return b"".join([self._told(event) for event in self._decode(b"")])
 
     def _told(self, event: Event) -> bytes:
         if not isinstance(event, PartDelta) or not self.committed:

@@ -1,0 +1,59 @@
+"""Plain ASGI around what is not a call: a request id, headers for browsers, an access log line, errors as JSON."""
+
+import time
+from collections.abc import Callable
+
+from starlette.exceptions import HTTPException
+
+from fairlead.call import new_id
+from fairlead.errors import FairleadError, InternalError, MethodNotAllowed, NotFound
+from fairlead.http.asgi import App, Header, Message, Receive, Scope, Send
+from fairlead.http.inference import error_headers
+
+_HEADERS: list[Header] = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+Seen = Callable[[Scope, str, int, float], None]  # scope, request id, status, seconds it took
+Spelling = Callable[[Scope], Callable[[FairleadError], bytes]]  # how errors are told to this client
+
+
+class Rim:
+    """Wraps `app`. What it raises becomes the error that clients of that path understand."""
+
+    def __init__(self, app: App, spelling: Spelling, seen: Seen) -> None:
+        self.app, self.spelling, self.seen = app, spelling, seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        id, began, status = new_id(), time.monotonic(), 0
+        scope["app"] = self  # so that Starlette's router raises where it would answer in words of its own
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *_HEADERS, (b"x-request-id", id.encode())]}
+            await send(message)
+
+        async def refuse(error: FairleadError) -> None:
+            body = self.spelling(scope)(error)
+            await send_on(
+                {"type": "http.response.start", "status": error.status, "headers": error_headers(error, len(body))}
+            )
+            await send_on({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+        try:
+            await self.app(scope, receive, send_on)
+        except FairleadError as error:
+            await refuse(error)
+        except HTTPException as error:
+            await refuse(_ours(error, scope["path"]))
+        except Exception:
+            if not status:
+                await refuse(InternalError())
+            raise
+        finally:
+            self.seen(scope, id, status, time.monotonic() - began)
+
+
+def _ours(error: HTTPException, path: str) -> FairleadError:
+    if error.status_code == 405:
+        return MethodNotAllowed((error.headers or {}).get("Allow", "GET"))
+    return NotFound(f"There is nothing at {path[:200]!r}. The API begins at /v1.")

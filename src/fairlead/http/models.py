@@ -1,0 +1,60 @@
+"""What can be asked for: `GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape or in Anthropic's."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fairlead.auth import Auth
+from fairlead.catalog import Catalog, Listed
+from fairlead.errors import Forbidden, ModelNotFound
+
+Listings = Callable[[], Mapping[str, Sequence[str]]]  # provider → the names its own list gives
+
+
+class Models:
+    """The two endpoints. A caller that sends `anthropic-version` gets Anthropic's shape."""
+
+    def __init__(self, catalog: Catalog, auth: Auth, listings: Listings, *, since: int) -> None:
+        """`since`: epoch seconds, given as the time of creation of models whose own is not known."""
+        self.catalog, self.auth, self.listings, self.since = catalog, auth, listings, since
+
+    async def index(self, request: Request) -> Response:
+        await self._authorize(request)
+        listed = self.catalog.current.names(self.listings())
+        if _wants_anthropic(request):
+            rows = [self._anthropic_row(model) for model in listed]
+            ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
+            return _json({"data": rows, "has_more": False, **ends})
+        return _json({"object": "list", "data": [self._openai_row(model) for model in listed]})
+
+    async def one(self, request: Request) -> Response:
+        await self._authorize(request)
+        name = request.path_params["id"]
+        model = self.catalog.current.find(name, self.listings())
+        if model is None:
+            raise ModelNotFound(name, self.catalog.current.nearest(name))
+        return _json(self._anthropic_row(model) if _wants_anthropic(request) else self._openai_row(model))
+
+    async def _authorize(self, request: Request) -> None:
+        principal = await self.auth.identify(dict(request.headers.raw), self.catalog.current.file_keys)
+        if not principal.may("inference"):
+            raise Forbidden("This key may not ask for models: it lacks the scope 'inference'.")
+
+    def _openai_row(self, model: Listed) -> dict[str, Any]:
+        return {"id": model.name, "object": "model", "created": self.since, "owned_by": model.owner}
+
+    def _anthropic_row(self, model: Listed) -> dict[str, Any]:
+        created = datetime.fromtimestamp(self.since, UTC).isoformat().replace("+00:00", "Z")
+        return {"type": "model", "id": model.name, "display_name": model.name, "created_at": created}
+
+
+def _wants_anthropic(request: Request) -> bool:
+    return "anthropic-version" in request.headers
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

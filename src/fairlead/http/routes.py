@@ -1,0 +1,90 @@
+"""Which path leads where. Calls go by one look-up in a dict; everything else goes to Starlette's router."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from fairlead import __version__
+from fairlead.errors import FairleadError
+from fairlead.http.asgi import App, Receive, Scope, Send
+from fairlead.http.health import Health
+from fairlead.http.inference import Inference
+from fairlead.http.middleware import Rim, Seen
+from fairlead.http.models import Models
+from fairlead.protocols import Wire
+
+OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
+
+# operation → its path below /v1, and the formats spoken there: under /v1, and under /api/v1
+OPERATIONS: dict[str, tuple[str, str, str]] = {
+    "chat": ("/chat/completions", "openai-chat", "openrouter-chat"),
+    "completions": ("/completions", "openai-completions", "openrouter-completions"),
+    "messages": ("/messages", "anthropic-messages", "anthropic-messages"),
+}
+
+
+class Routes:
+    """The whole gateway as one ASGI application."""
+
+    def __init__(
+        self,
+        dialects: Mapping[str, Wire],
+        inference: Callable[[str, Wire], Inference],
+        *,
+        models: Models,
+        health: Health,
+        seen: Seen,
+    ) -> None:
+        """`dialects`: what clients speak, by name. `inference` makes the application of an operation and a dialect."""
+        self.calls: dict[str, App] = {}
+        for operation, (path, openai, openrouter) in OPERATIONS.items():
+            self.calls["/v1" + path] = inference(operation, dialects[openai])
+            self.calls[OPENROUTER + path] = inference(operation, dialects[openrouter])
+        self._dialects = dialects
+        self.rest = Rim(_router(models, health), self._spelling, seen)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await _decline(scope, receive, send)
+        app = self.calls.get(scope["path"])
+        return await (self.rest if app is None else app)(scope, receive, send)
+
+    def _spelling(self, scope: Scope) -> Callable[[FairleadError], bytes]:
+        """How an error is told where no call is taken."""
+        if any(name == b"anthropic-version" for name, _ in scope["headers"]):
+            return self._dialects["anthropic-messages"].encode_error
+        return self._dialects["openrouter-chat" if scope["path"].startswith(OPENROUTER) else "openai-chat"].encode_error
+
+
+async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
+    """Neither websockets nor lifespans are spoken here: `app.py` opens and closes what there is."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{message['type']}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _router(models: Models, health: Health) -> App:
+    routes = [
+        Route("/", _root, methods=["GET"]),
+        Route("/livez", health.livez, methods=["GET"]),
+        Route("/readyz", health.readyz, methods=["GET"]),
+        Route("/health", health.health, methods=["GET"]),
+    ]
+    for root in ("/v1", OPENROUTER):
+        routes += [
+            Route(root + "/models", models.index, methods=["GET"]),
+            Route(root + "/models/{id:path}", models.one, methods=["GET"]),
+        ]
+    # A path with a slash too many is nothing, not a redirect: an SDK would repeat its POST there as a GET.
+    return Router(routes, redirect_slashes=False)
+
+
+async def _root(request: Request) -> Response:
+    """Says who is here. Some clients ask with HEAD before their first call."""
+    return Response(msgspec.json.encode({"name": "fairlead", "version": __version__}), media_type="application/json")
