@@ -21,7 +21,7 @@ from fairlead.config import Wishes
 from fairlead.config.sync import snapshot
 from fairlead.config.watch import Reloader
 from fairlead.http.asgi import Scope
-from fairlead.http.health import Finding, Health
+from fairlead.http.health import Health, Word
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.inference import Inference
 from fairlead.http.models import Models
@@ -49,3 +49,156 @@ DIALECTS: dict[str, Wire] = {
     "openrouter-chat": OpenRouterChat(),
     "openrouter-completions": OpenRouterCompletions(),
 }
+
+
+class House:
+    """One gateway: everything it is made of, and what of it has to be opened and closed."""
+
+    def __init__(
+        self,
+        wishes: Wishes,
+        *,
+        environ: Mapping[str, str],
+        config_file: Path | None = None,
+        with_simulator: bool = False,
+        access_log: TextIO | None = None,
+    ) -> None:
+        """`config_file` is watched for changes. `with_simulator` offers `sim/*` even if no row asks for it."""
+        settings = wishes.settings
+        self.settings = settings.server
+        self.storage = open_storage(settings.database.url, Path(settings.server.state_dir))
+        self.catalog = Catalog(snapshot(wishes, environ, with_simulator=with_simulator))
+        self.auth = Auth(self.storage.keys)
+        self.ledger = Ledger(self.storage.writer())
+        self.transports: dict[str, Transport] = {"simulator": SimulatorTransport()}
+        self.transports["http"] = self.transports["https"] = Pool()
+        self.listings = Listings(self.catalog, self.transports, self.storage.folder)
+        self.heartbeats = Heartbeats(self.settings.heartbeat_seconds)
+        self.access = AccessLog(access_log) if access_log is not None else None
+        self.reloader = Reloader(config_file, environ, self.catalog, with_simulator=with_simulator)
+        self.pipeline = Pipeline(
+            catalog=self.catalog,
+            auth=self.auth,
+            ledger=self.ledger,
+            wires=WIRES,
+            transports=self.transports,
+            buffers=Buffers(self.settings.max_buffered_bytes),
+            max_response_bytes=self.settings.max_response_bytes,
+            max_event_bytes=self.settings.max_event_bytes,
+        )
+        self.health = Health({"database": self._database, "ledger": self._ledger}, self.catalog, self.auth)
+        self.asgi = Routes(
+            DIALECTS,
+            self._inference,
+            models=Models(self.catalog, self.auth, lambda: self.listings.names, since=int(time.time())),
+            health=self.health,
+            seen=self._seen,
+        )
+        self._background: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Start what runs in the background."""
+        if self.access is not None:
+            self.access.start()
+        self.ledger.start()
+        for name, work in {
+            "keys": self.auth.watch,
+            "heartbeats": self.heartbeats.run,
+            "health": self.health.run,
+            "listings": self.listings.run,
+            "reload": self.reloader.run,
+        }.items():
+            self._background.append(asyncio.create_task(_kept_up(name, work), name=name))
+        self.health.ready = True
+
+    def drain(self) -> None:
+        """This process is going away: say so to whoever balances load."""
+        self.health.ready, self.health.reason = False, "draining"
+
+    async def aclose(self) -> None:
+        """Stop the background work, write what is owed, let go of connections."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for transport in {id(transport): transport for transport in self.transports.values()}.values():
+            await transport.aclose()
+        await self.ledger.aclose()
+        if self.access is not None:
+            self.access.close()
+        self.storage.close()
+
+    def _inference(self, operation: str, dialect: Wire) -> Inference:
+        return Inference(
+            operation,
+            dialect,
+            self.pipeline,
+            max_body_bytes=self.settings.max_body_bytes,
+            heartbeats=self.heartbeats,
+            finished=self._finished,
+        )
+
+    async def _database(self) -> tuple[Word, str]:
+        await self.storage.ping()
+        return "ok", ""
+
+    async def _ledger(self) -> tuple[Word, str]:
+        waiting, capacity = self.ledger.waiting, self.ledger.capacity
+        return ("ok" if waiting < capacity / 2 else "degraded"), f"{waiting} of {capacity} records wait to be written"
+
+    # ---- the access log
+
+    def _finished(self, call: Call) -> None:
+        """A call's last byte is out."""
+        if self.access is None:
+            return
+        winner = call.winner
+        usage = winner.usage if winner is not None else None
+        now = time.monotonic()
+        first = call.first_content_us
+        self.access.write(
+            AccessRecord(
+                ts=call.started_us,
+                id=call.id,
+                method="POST",
+                path=call.path,
+                status=call.status,
+                outcome=call.outcome or "failed",
+                client=call.client,
+                key_id=call.principal.key_id if call.principal is not None else None,
+                model=call.route.model if call.route is not None else None,
+                endpoint=winner.endpoint.name if winner is not None else None,
+                stream=call.envelope.stream if call.envelope is not None else False,
+                attempts=len(call.attempts),
+                input_tokens=usage.input_tokens if usage is not None else None,
+                output_tokens=usage.output_tokens if usage is not None else None,
+                first_content_ms=None if first is None else (first - call.started_us) / 1000,
+                duration_ms=(now - call.started) * 1000,
+                error=call.error.code if call.error is not None else None,
+            )
+        )
+
+    def _seen(self, scope: Scope, id: str, status: int, seconds: float) -> None:
+        """A request that was no call was answered."""
+        if self.access is not None:
+            self.access.write(
+                AccessRecord(
+                    ts=time.time_ns() // 1000 - int(seconds * 1e6),
+                    id=id,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    client=scope["client"][0] if scope.get("client") else "",
+                    duration_ms=seconds * 1000,
+                )
+            )
+
+
+async def _kept_up(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` until it ends or is cancelled; what fails is logged and begun again."""
+    while True:
+        try:
+            await work()
+            return
+        except Exception:
+            log.exception("background work %r failed and begins again", name)
+            await asyncio.sleep(1)

@@ -1,0 +1,92 @@
+"""`fairlead serve`: the gateway, until it is told to stop. This room owns the signals."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from fairlead import __version__
+from fairlead.app import House
+from fairlead.cli.check import tell_problems
+from fairlead.config import InvalidConfigs, Wishes, load
+from fairlead.http.server import EdgeServer, raise_descriptor_limit
+from fairlead.pipeline import INTERRUPTED
+from fairlead.telemetry import logs
+
+
+def command(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")] = None,
+    host: Annotated[str | None, typer.Option(help="Listen here instead of [server] host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Listen here instead of [server] port.")] = None,
+) -> None:
+    """Serve the gateway until SIGTERM or Ctrl-C."""
+    environ = dict(os.environ)
+    if host is not None:
+        environ["FAIRLEAD_SERVER_HOST"] = host
+    if port is not None:
+        environ["FAIRLEAD_SERVER_PORT"] = str(port)
+    try:
+        wishes = load(config, environ)
+    except InvalidConfigs as problems:
+        tell_problems(problems)
+        raise typer.Exit(2) from None
+    logs.configure(wishes.settings.logging.level, wishes.settings.logging.format, sys.stderr)
+    uvloop.run(serve(wishes, environ))
+
+
+async def serve(wishes: Wishes, environ: Mapping[str, str]) -> None:
+    """Open the house, listen, and drain when told to."""
+    raise_descriptor_limit()
+    house = House(
+        wishes,
+        environ=environ,
+        access_log=sys.stdout if wishes.settings.logging.access else None,
+    )
+    await house.open()
+    try:
+        secret = house.storage.keys.first_key()
+        server = edge(house)
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, server.drain)
+        loop.add_signal_handler(signal.SIGHUP, house.reloader.reload)
+        await server.listen()
+        _greet(house, server.port, secret)
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection need walk it again
+        await server.serve()
+    finally:
+        await house.aclose()
+
+
+def edge(house: House) -> EdgeServer:
+    """The server in front of `house`."""
+    settings = house.settings
+    return EdgeServer(
+        house.asgi,
+        host=settings.host,
+        port=settings.port,
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        idle_seconds=settings.idle_seconds,
+        drain_notice_seconds=settings.drain_notice_seconds,
+        drain_seconds=settings.drain_seconds,
+        max_connections=settings.max_connections,
+        on_drain=house.drain,
+        interrupted=INTERRUPTED,
+    )
+
+
+def _greet(house: House, port: int, secret: str | None) -> None:
+    """Say where the gateway is, and the first key, which nobody will be told again."""
+    offered = ", ".join(sorted(house.catalog.current.credentials)) or "none (set OPENAI_API_KEY, ANTHROPIC_API_KEY, …)"
+    print(f"fairlead {__version__} listens on http://{house.settings.host}:{port}; providers: {offered}", flush=True)
+    if secret is not None:
+        print(f"\nThe first key, shown only now (scopes: inference, admin:*):\n\n    {secret}\n", flush=True)

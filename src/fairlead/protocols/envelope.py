@@ -1,0 +1,143 @@
+"""The top level of a request: taken apart into raw fields, checked as far as we read it, and put together again.
+
+What was checked is what is sent: the body is always re-encoded from these fields, so that of equal keys only the last
+goes on. Whatever is unknown passes.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.errors import InvalidRequest
+
+T = TypeVar("T")
+_NULL = b"null"
+_top_level = msgspec.json.Decoder(dict[str, Raw])
+_encode = msgspec.json.Encoder().encode
+
+_WANTED: dict[Any, str] = {
+    str: "a string", bool: "true or false", int: "an integer", float: "a number", dict: "an object", list: "an array",
+}  # fmt: skip
+
+
+def split(body: bytes, known: frozenset[str]) -> dict[str, Raw]:
+    """The top-level fields of `body`, undecoded. `known`: names of fields that mean something, in lower case.
+
+    Raises InvalidRequest naming the byte (not JSON, not UTF-8), or the field (a known name, spelt with other capitals:
+    some providers would read it all the same).
+    """
+    if not body.isascii():
+        _check_utf8(body)
+    try:
+        fields = _top_level.decode(body)
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except msgspec.ValidationError:
+        raise InvalidRequest("The body must be a JSON object.") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(_not_json(body, error)) from None
+    if not known.issuperset(fields):
+        _check_capitals(fields, known)
+    return fields
+
+
+def join(fields: Mapping[str, Raw]) -> bytes:
+    """The JSON object of `fields`."""
+    return _encode(fields)
+
+
+def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | None = None) -> T | None:
+    """The value of field `name`, None if it is absent or null. Raises InvalidRequest if it is no `kind`."""
+    raw = fields.get(name)
+    if raw is None or bytes(raw) == _NULL:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise invalid(error, param or name, wanted=_WANTED.get(kind)) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"'{param or name}' is not valid JSON: {error}.", param=param or name) from None
+    except RecursionError:
+        raise InvalidRequest(f"'{param or name}' is nested too deeply.", param=param or name) from None
+
+
+def invalid(error: msgspec.ValidationError, param: str, *, wanted: str | None = None) -> InvalidRequest:
+    """The refusal that a failed decoding of field `param` stands for; msgspec's path becomes part of `param`."""
+    told, _, path = str(error).partition(" - at `")
+    place = param + path.removesuffix("`").removeprefix("$").replace("[...]", "[*]")
+    words = re.sub(r"`\|?null`?|`", "", told).replace("Expected ", "must be ").replace(" | null", "")
+    if wanted is not None and not path.removesuffix("`").removeprefix("$"):
+        words = f"must be {wanted}, " + words.partition(", ")[2]
+    return InvalidRequest(f"'{place}' {words.removesuffix(', ')}.", param=place)
+
+
+class _Message(Struct):
+    role: str
+    content: Raw = Raw(_NULL)
+
+
+_messages = msgspec.json.Decoder(list[_Message])
+_CONTENT_STARTS = (b'"', b"[", b"n")
+
+
+def messages(fields: Mapping[str, Raw]) -> int:
+    """How many messages there are. Raises InvalidRequest unless they are a non-empty array of objects with a string
+    `role` and a `content` that is a string, an array or null."""
+    raw = fields.get("messages")
+    if raw is None or bytes(raw) == _NULL:
+        raise InvalidRequest("'messages' is missing: it must be a non-empty array.", param="messages")
+    try:
+        found = _messages.decode(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(error, "messages", wanted="an array") from None
+    except RecursionError:
+        raise InvalidRequest("'messages' is nested too deeply.", param="messages") from None
+    if not found:
+        raise InvalidRequest("'messages' is empty: it must have at least one message.", param="messages")
+    for index, message in enumerate(found):
+        if not bytes(message.content).startswith(_CONTENT_STARTS):
+            place = f"messages[{index}].content"
+            raise InvalidRequest(f"'{place}' must be a string, an array or null.", param=place)
+    return len(found)
+
+
+def characters(raw: Raw) -> int:
+    """How many characters of text the JSON value `raw` holds: all strings but keys, and data and addresses of media."""
+    return _counted(msgspec.json.decode(raw))
+
+
+_NOT_TEXT = frozenset({"type", "role", "id", "data", "url", "media_type", "file_data", "tool_call_id", "tool_use_id"})
+
+
+def _counted(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        return sum(_counted(item) for item in value)
+    if isinstance(value, dict):
+        return sum(_counted(item) for key, item in value.items() if key not in _NOT_TEXT)
+    return 0
+
+
+def _check_utf8(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The body is not UTF-8: byte {error.start} is {body[error.start]:#04x}.") from None
+
+
+def _check_capitals(fields: Mapping[str, Raw], known: frozenset[str]) -> None:
+    for field in fields:
+        if field not in known and field.casefold() in known:
+            right = field.casefold()
+            shown = field[:80]
+            raise InvalidRequest(f"'{shown}' is not a field; did you mean '{right}'?", param=shown)
+
+
+def _not_json(body: bytes, error: msgspec.DecodeError) -> str:
+    if not body.strip():
+        return "The body is empty: it must be a JSON object."
+    return f"The body is not JSON: {str(error).removeprefix('JSON is malformed: ')}."

@@ -1,0 +1,444 @@
+"""Answers of chat completions, whole and streamed: their JSON, and our words for it.
+
+https://platform.openai.com/docs/api-reference/chat/object and …/chat-streaming. What other servers add is read where
+many of them agree: `reasoning_content`, `reasoning`, `reasoning_details`.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from fairlead.chat import (
+    Event,
+    Finish,
+    FinishReason,
+    Opaque,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Response,
+    Start,
+    Text,
+    ToolUse,
+    Usage,
+)
+from fairlead.errors import UpstreamBroken
+from fairlead.protocols import openai_errors, openai_usage, sse
+from fairlead.protocols.openai_request import ANTHROPIC, ANTHROPIC_FORMAT, NAME, encoded_call, thoughts
+
+NULL = Raw(b"null")
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop", "length": "length", "tool_calls": "tool_use", "function_call": "tool_use",
+    "content_filter": "content_filter",
+}  # fmt: skip
+_TOLD: dict[FinishReason | None, str] = {
+    "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter", "refusal": "content_filter",
+}  # fmt: skip
+_encode = msgspec.json.encode
+
+
+class _Function(Struct):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _Call(Struct):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Said(Struct):
+    """A message, or what a delta adds to it."""
+
+    role: str | None = None
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[Raw] | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    annotations: Raw = NULL
+
+
+class _Choice(Struct):
+    index: int | None = None
+    message: _Said | None = None
+    delta: _Said | None = None
+    finish_reason: str | None = None
+    usage: Raw = NULL
+
+
+class _Vendor(Struct):
+    usage: Raw = NULL
+
+
+class _Answer(Struct):
+    """A whole answer, or a chunk of one."""
+
+    id: str | None = None
+    model: str | None = None
+    created: float | None = None
+    choices: list[_Choice] | None = None
+    usage: Raw = NULL
+    x_groq: _Vendor | None = None
+    error: Raw = NULL
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+def _understood(payload: bytes, what: str) -> _Answer:
+    try:
+        answer = _answer.decode(payload)
+    except msgspec.ValidationError as error:
+        raise UpstreamBroken(f"{what} is not one of a chat completion ({error})") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise UpstreamBroken(f"{what} is not JSON") from None
+    if not is_null(answer.error):
+        raise openai_errors.from_stream(msgspec.json.decode(answer.error))
+    return answer
+
+
+def is_null(raw: Raw) -> bool:
+    return bytes(raw) == b"null"
+
+
+def usage_of(answer: _Answer) -> Usage | None:
+    """Usage stands at the top, in a choice, or in a vendor's corner."""
+    usage = openai_usage.decode(answer.usage)
+    if usage is None and answer.choices:
+        usage = openai_usage.decode(answer.choices[0].usage)
+    if usage is None and answer.x_groq is not None:
+        usage = openai_usage.decode(answer.x_groq.usage)
+    return usage
+
+
+# ---- whole answers
+
+
+def decode(body: bytes) -> Response:
+    """Raises UpstreamBroken where `body` is no answer, another UpstreamError where it tells one."""
+    answer = _understood(body, "its answer")
+    if not answer.choices or answer.choices[0].message is None:
+        raise UpstreamBroken("its answer has no choices")
+    choice = answer.choices[0]
+    assert choice.message is not None
+    return Response(
+        id=answer.id or "",
+        model=answer.model or "",
+        parts=tuple(_said(choice.message)),
+        finish_reason=_reason(choice.finish_reason, refused=bool(choice.message.refusal)),
+        usage=usage_of(answer),
+        created=int(answer.created or 0),
+        raw_reason=choice.finish_reason,
+    )
+
+
+def _reason(told: str | None, *, refused: bool) -> FinishReason | None:
+    if refused:
+        return "refusal"
+    return _REASONS.get(told, "stop") if told else None
+
+
+def _said(message: _Said) -> Iterator[Part]:
+    yield from _thoughts(message)
+    text = _text(message.content) + (message.refusal or "")
+    if text:
+        extra = None if _empty(message.annotations) else Opaque(NAME, message.annotations)
+        yield Text(text, extra=extra)
+    for call in message.tool_calls or ():
+        yield _tool_use(call.id, call.function)
+    if message.function_call is not None:
+        yield _tool_use(None, message.function_call)
+
+
+def _thoughts(message: _Said) -> Iterator[Reasoning]:
+    try:
+        yield from thoughts(message.reasoning_details, message.reasoning_content or message.reasoning)
+    except Exception:  # details of a shape we do not know: the plain text is what there is
+        yield from thoughts(None, message.reasoning_content or message.reasoning)
+
+
+def _tool_use(id: str | None, function: _Function | None) -> ToolUse:
+    if function is None or not function.name:
+        raise UpstreamBroken("it called a tool without a name")
+    return ToolUse(id or _new_call_id(), function.name, _arguments(function.arguments) or "{}")
+
+
+def _arguments(told: str | dict[str, Any] | None) -> str:
+    """JSON text; some servers send the object itself."""
+    return _encode(told).decode() if isinstance(told, dict) else told or ""
+
+
+def _text(content: str | list[dict[str, Any]] | None) -> str:
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content or ""
+
+
+def _empty(raw: Raw) -> bool:
+    return bytes(raw) in (b"null", b"[]", b"{}")
+
+
+def _new_call_id() -> str:
+    return f"call_{os.urandom(12).hex()}"
+
+
+def encode(response: Response) -> bytes:
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    texts = [part for part in response.parts if isinstance(part, Text)]
+    if texts:
+        message["content"] = "".join(part.text for part in texts)
+    annotations = [part.extra.raw for part in texts if part.extra is not None and part.extra.protocol == NAME]
+    if annotations:
+        message["annotations"] = annotations[0]
+    reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
+    if reasoning:
+        message["reasoning_content"] = "".join(part.text for part in reasoning)
+        details = [_detail(part, index) for index, part in enumerate(reasoning) if part.protocol is not None]
+        if details:
+            message["reasoning_details"] = details
+    calls = [encoded_call(part) for part in response.parts if isinstance(part, ToolUse)]
+    if calls:
+        message["tool_calls"] = calls
+    reason = _TOLD.get(response.finish_reason, "stop")
+    answer = {
+        "id": response.id,
+        "object": "chat.completion",
+        "created": response.created or int(time.time()),
+        "model": response.model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+    }
+    if response.usage is not None:
+        answer["usage"] = openai_usage.encode(response.usage)
+    return _encode(answer)
+
+
+def _detail(part: Reasoning, index: int) -> dict[str, Any]:
+    form = ANTHROPIC_FORMAT if part.protocol == ANTHROPIC else "unknown"
+    if part.encrypted is not None:
+        return {"type": "reasoning.encrypted", "data": part.encrypted, "format": form, "index": index}
+    return {
+        "type": "reasoning.text", "text": part.text, "signature": part.signature, "format": form, "index": index,
+    }  # fmt: skip
+
+
+# ---- streams
+
+
+class Decoder:
+    """Chunks → events. One text and one thought are open at a time; tools stay open until the end."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._next = 0  # index of the next part
+        self._open: int | None = None  # the open Text or Reasoning
+        self._open_kind: type[Text] | type[Reasoning] = Text
+        self._calls: dict[int, _Building] = {}
+        self._reason: str | None = None
+        self._refused = False
+        self._usage: Usage | None = None
+        self._finished = False
+
+    def __call__(self, event: bytes) -> list[Event]:
+        """The events that one raw SSE event tells; b"" is the end of the stream."""
+        if not event:
+            return self._end()
+        payload = sse.data(event)
+        if not payload or self._finished:
+            return []
+        if payload == b"[DONE]":
+            return self._finish()
+        return list(self._chunk(_understood(payload, "an event")))
+
+    def _end(self) -> list[Event]:
+        if self._finished:
+            return []
+        if self._reason is None:
+            raise UpstreamBroken("its answer was cut off", outcome_unknown=True)
+        return self._finish()
+
+    def _finish(self) -> list[Event]:
+        self._finished = True
+        if self._reason is None and not self._next:
+            raise UpstreamBroken("it ended its answer before it said anything")
+        events: list[Event] = [*self._close(), *(PartEnd(call.index) for call in self._calls.values() if call.begun)]
+        reason = _reason(self._reason, refused=self._refused)
+        return [*events, Finish(reason, self._usage, raw_reason=self._reason)]
+
+    def _chunk(self, chunk: _Answer) -> Iterator[Event]:
+        if not self._started:
+            self._started = True
+            yield Start(chunk.id or "", chunk.model or "", int(chunk.created or 0))
+        usage = usage_of(chunk)
+        if usage is not None:
+            self._usage = usage
+        for choice in chunk.choices or ():
+            if choice.index:  # a choice beyond the first was not asked for
+                continue
+            said = choice.delta or choice.message
+            if said is not None:
+                yield from self._said(said)
+            if choice.finish_reason:
+                self._reason = choice.finish_reason
+
+    def _said(self, said: _Said) -> Iterator[Event]:
+        for thought in _thoughts(said):
+            yield from self._thought(thought)
+        text = _text(said.content) + (said.refusal or "")
+        self._refused = self._refused or bool(said.refusal)
+        extra = None if _empty(said.annotations) else Opaque(NAME, said.annotations)
+        if text or extra is not None:
+            if self._open is None or self._open_kind is not Text:
+                yield from self._begin(Text(""))
+            assert self._open is not None
+            yield PartDelta(self._open, text, extra=extra)
+        for call in said.tool_calls or ():
+            yield from self._call(call)
+        if said.function_call is not None:
+            yield from self._call(_Call(0, None, "function", said.function_call))
+
+    def _thought(self, thought: Reasoning) -> Iterator[Event]:
+        if thought.encrypted is not None:
+            yield from self._begin(thought)
+            yield from self._close()
+            return
+        if self._open is None or self._open_kind is not Reasoning:
+            yield from self._begin(Reasoning(protocol=thought.protocol))
+        assert self._open is not None
+        yield PartDelta(self._open, thought.text, signature=thought.signature)
+
+    def _begin(self, part: Text | Reasoning) -> Iterator[Event]:
+        yield from self._close()
+        self._open, self._open_kind = self._next, type(part)
+        self._next += 1
+        yield PartStart(self._open, part)
+
+    def _close(self) -> Iterator[Event]:
+        if self._open is not None:
+            yield PartEnd(self._open)
+            self._open = None
+
+    def _call(self, told: _Call) -> Iterator[Event]:
+        """Ids and names come once; later deltas leave them out, or send "" or null."""
+        function = told.function or _Function()
+        key = told.index if told.index is not None else self._guessed(told.id)
+        call = self._calls.get(key)
+        if call is not None and told.id and call.id and told.id != call.id:
+            call = None  # a server that numbers every call 0
+            self._calls[len(self._calls) + 1000] = self._calls.pop(key)
+        if call is None:
+            yield from self._close()
+            call = self._calls[key] = _Building(self._next)
+            self._next += 1
+        call.id, call.name = call.id or told.id or "", call.name or function.name or ""
+        call.waiting += _arguments(function.arguments)
+        if not call.begun and call.name:
+            call.begun, call.id = True, call.id or _new_call_id()
+            yield PartStart(call.index, ToolUse(call.id, call.name, ""))
+        if call.begun and call.waiting:
+            text, call.waiting = call.waiting, ""
+            yield PartDelta(call.index, text)
+
+    def _guessed(self, id: str | None) -> int:
+        """Without a number, an id begins another call, and everything else belongs to the last one."""
+        return len(self._calls) if id or not self._calls else next(reversed(self._calls))
+
+
+class _Building(Struct):
+    """A tool call that is still coming in."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    waiting: str = ""  # arguments that came before the name
+    begun: bool = False
+
+
+class Encoder:
+    """Events → chunks. The part of a chunk that is the same in all of them is spelt once."""
+
+    def __init__(self, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._head = b""
+        self._tail = b""
+        self._tools: dict[int, int] = {}  # part → number among the tools
+        self._thoughts: dict[int, tuple[int, Reasoning]] = {}
+
+    def __call__(self, event: Event) -> bytes:
+        match event:
+            case PartDelta():
+                return self._delta(event)
+            case PartStart(index=index, part=part):
+                return self._part(index, part)
+            case Start():
+                return self._start(event)
+            case Finish():
+                return self._finish(event)
+        return b""
+
+    def _start(self, start: Start) -> bytes:
+        facts = {
+            "id": start.id,
+            "object": "chat.completion.chunk",
+            "created": start.created or int(time.time()),
+            "model": start.model,
+        }
+        self._head = b"data: " + _encode(facts)[:-1] + b',"choices":['
+        self._tail = b',"usage":null}\n\n' if self._include_usage else b"}\n\n"
+        return self._told(b'{"role":"assistant","content":"","refusal":null}')
+
+    def _told(self, delta: bytes, reason: bytes = b"null") -> bytes:
+        choice = b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]' % (delta, reason)
+        return self._head + choice + self._tail
+
+    def _part(self, index: int, part: Part) -> bytes:
+        match part:
+            case ToolUse(id=id, name=name, arguments=arguments):
+                number = self._tools[index] = len(self._tools)
+                function = {"name": name, "arguments": arguments}
+                call = {"index": number, "id": id, "type": "function", "function": function}
+                return self._told(_encode({"tool_calls": [call]}))
+            case Reasoning():
+                self._thoughts[index] = (len(self._thoughts), part)
+                if part.encrypted is not None:
+                    return self._told(_encode({"reasoning_details": [_detail(part, self._thoughts[index][0])]}))
+                return self._thought(index, part.text, part.signature) if part.text or part.signature else b""
+            case Text(text=text) if text:
+                return self._told(b'{"content":%b}' % _encode(text))
+        return b""
+
+    def _delta(self, delta: PartDelta) -> bytes:
+        index, text = delta.index, delta.text
+        if index in self._tools:
+            function = {"arguments": text}
+            return self._told(_encode({"tool_calls": [{"index": self._tools[index], "function": function}]}))
+        if index in self._thoughts:
+            return self._thought(index, text, delta.signature)
+        told = self._told(b'{"content":%b}' % _encode(text)) if text else b""
+        if delta.extra is not None and delta.extra.protocol == NAME:
+            told += self._told(_encode({"annotations": delta.extra.raw}))
+        return told
+
+    def _thought(self, index: int, text: str, signature: str | None) -> bytes:
+        number, part = self._thoughts[index]
+        delta: dict[str, Any] = {"reasoning_content": text} if text else {}
+        if part.protocol is not None or signature is not None:
+            told = structs.replace(part, text=text, signature=signature)
+            delta["reasoning_details"] = [_detail(told, number)]
+        return self._told(_encode(delta)) if delta else b""
+
+    def _finish(self, finish: Finish) -> bytes:
+        told = self._told(b"{}", _encode(_TOLD.get(finish.reason, "stop")))
+        if self._include_usage and finish.usage is not None:
+            told += self._head + b'],"usage":' + _encode(openai_usage.encode(finish.usage)) + b"}\n\n"
+        return told + b"data: [DONE]\n\n"

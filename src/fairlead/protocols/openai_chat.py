@@ -1,0 +1,238 @@
+"""OpenAI's chat completions, as OpenAI and everybody compatible with it speak them.
+
+https://platform.openai.com/docs/api-reference/chat. The codecs stand beside this file: `openai_request`,
+`openai_answer`, `openai_usage`, `openai_errors`.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.chat import Event, Request, Response
+from fairlead.errors import FairleadError, UpstreamBroken, UpstreamError
+from fairlead.protocols import (
+    CONTENT,
+    DONE,
+    USAGE_ONLY,
+    Envelope,
+    Summary,
+    envelope,
+    openai_answer,
+    openai_errors,
+    openai_request,
+    openai_usage,
+    sse,
+)
+
+_KNOWN = frozenset(
+    "model messages stream stream_options max_tokens max_completion_tokens temperature top_p top_k n stop seed user"
+    " frequency_penalty presence_penalty logit_bias logprobs top_logprobs response_format service_tier tools"
+    " tool_choice parallel_tool_calls functions function_call reasoning_effort reasoning modalities audio prediction metadata"
+    " store web_search_options verbosity prompt_cache_key safety_identifier"
+    " provider models route transforms session_id trace".split()
+)
+_WITH_USAGE = Raw(b'{"include_usage":true}')
+_TRUE = Raw(b"true")
+_encode = msgspec.json.encode
+
+
+class OpenAIChat:
+    """The format of `/chat/completions`: a `ChatProtocol`."""
+
+    name = openai_request.NAME
+    media_types = ("application/json", "text/event-stream")
+
+    def path(self, model: str, stream: bool) -> str:
+        return "/chat/completions"
+
+    # ---- the same format: look, do not translate
+
+    def peek(self, body: bytes) -> Envelope:
+        fields = envelope.split(body, _KNOWN)
+        count = envelope.messages(fields)
+        tokens = envelope.read(fields, "max_completion_tokens", int)
+        return Envelope(
+            fields=fields,
+            model=envelope.read(fields, "model", str),
+            stream=envelope.read(fields, "stream", bool) or False,
+            max_tokens=tokens if tokens is not None else envelope.read(fields, "max_tokens", int),
+            messages=count,
+            include_usage=asks_for_usage(fields),
+        )
+
+    def characters(self, taken: Envelope) -> int:
+        return envelope.characters(taken.fields["messages"])
+
+    def patch(
+        self, taken: Envelope, model: str, *, drop: frozenset[str], ask_usage: bool, default_max_tokens: int
+    ) -> bytes:
+        return patched(taken, model, drop, ask_usage)
+
+    def summary(self, body: bytes) -> Summary:
+        return summary(body)
+
+    def stream_reader(self) -> "StreamReader":
+        return StreamReader()
+
+    def dress(self, body: bytes) -> bytes:
+        return body
+
+    # ---- translation
+
+    def decode_request(self, body: bytes) -> Request:
+        return openai_request.decode(envelope.split(body, _KNOWN), body)
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> bytes:
+        return openai_request.encode(request)
+
+    def decode_response(self, body: bytes) -> Response:
+        return openai_answer.decode(body)
+
+    def encode_response(self, response: Response) -> bytes:
+        return openai_answer.encode(response)
+
+    def event_decoder(self) -> Callable[[bytes], list[Event]]:
+        return openai_answer.Decoder()
+
+    def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
+        return openai_answer.Encoder(include_usage=include_usage)
+
+    # ---- errors
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return openai_errors.decode(status, body)
+
+    def encode_error(self, error: FairleadError) -> bytes:
+        return _encode({"error": openai_errors.encode(error)})
+
+    def encode_error_event(self, error: FairleadError) -> bytes:
+        # No [DONE] after it: the official SDKs raise on the event, others see a stream that was cut short.
+        return sse.event(_encode({"error": {**openai_errors.encode(error), "retryable": error.retryable}}))
+
+
+def asks_for_usage(fields: dict[str, Raw]) -> bool:
+    """Whether `stream_options.include_usage` is true."""
+    options = envelope.read(fields, "stream_options", dict[str, Raw])
+    if options is None:
+        return False
+    return envelope.read(options, "include_usage", bool, param="stream_options.include_usage") or False
+
+
+def patched(taken: Envelope, model: str, drop: frozenset[str], ask_usage: bool) -> bytes:
+    """The body with another `model`, without `drop`, asking for usage if it streams."""
+    fields = taken.fields.copy()
+    for name in drop.intersection(fields):
+        del fields[name]
+    fields["model"] = Raw(_encode(model))
+    if ask_usage and taken.stream and not taken.include_usage:
+        options = envelope.read(fields, "stream_options", dict[str, Raw])
+        fields["stream_options"] = Raw(_encode({**options, "include_usage": _TRUE})) if options else _WITH_USAGE
+    return envelope.join(fields)
+
+
+# ---- reading along
+
+
+class _Choice(Struct):
+    """Of a chunk or a whole answer, chat or not: what tells content from mere opening."""
+
+    delta: dict[str, Raw] | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    usage: Raw = openai_answer.NULL
+
+
+class _Chunk(Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: Raw = openai_answer.NULL
+    x_groq: dict[str, Raw] | None = None
+    error: Raw = openai_answer.NULL
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+_NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
+
+
+class StreamReader:
+    """Reads along. An ordinary delta is known by what is not in its bytes, and never decoded."""
+
+    __slots__ = ("_committed", "summary")
+
+    def __init__(self) -> None:
+        self.summary = Summary()
+        self._committed = False
+
+    def see(self, event: bytes) -> int:
+        if (
+            self._committed
+            and event.startswith(b"data: {")
+            and event.endswith(b"}\n\n")
+            and (b'"finish_reason"' not in event or b'"finish_reason":null' in event)
+            and (b'"usage"' not in event or b'"usage":null' in event)
+            and b'"error"' not in event
+        ):
+            return 0
+        return self._look(sse.data(event))
+
+    def _look(self, payload: bytes) -> int:
+        if not payload:
+            return 0
+        if payload == b"[DONE]":
+            return DONE
+        chunk = understood(payload, "an event")
+        note(self.summary, chunk)
+        flags = 0
+        if not chunk.choices:
+            return USAGE_ONLY if chunk.choices == [] and not openai_answer.is_null(chunk.usage) else 0
+        if any(_has_content(choice) for choice in chunk.choices):
+            self._committed = True
+            flags |= CONTENT
+        return flags
+
+
+def _has_content(choice: _Choice) -> bool:
+    if choice.finish_reason or choice.text:
+        return True
+    delta = choice.delta
+    return delta is not None and any(name != "role" and bytes(raw) not in _NOTHING for name, raw in delta.items())
+
+
+def understood(payload: bytes, what: str) -> _Chunk:
+    """What we read of a chunk or answer. Raises UpstreamBroken if it is none, another UpstreamError if it tells one."""
+    try:
+        chunk = _chunk.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise UpstreamBroken(f"{what} is not one of a completion") from None
+    if not openai_answer.is_null(chunk.error):
+        raise openai_errors.from_stream(msgspec.json.decode(chunk.error))
+    return chunk
+
+
+def note(summary: Summary, chunk: _Chunk) -> None:
+    """Write down what `chunk` says of its answer."""
+    if chunk.id:
+        summary.id = chunk.id
+    if chunk.model:
+        summary.model = chunk.model
+    usage = openai_usage.decode(chunk.usage)
+    for choice in chunk.choices or ():
+        if choice.finish_reason:
+            summary.finish_reason = choice.finish_reason
+        usage = usage or openai_usage.decode(choice.usage)
+    if usage is None and chunk.x_groq is not None:
+        usage = openai_usage.decode(chunk.x_groq.get("usage", openai_answer.NULL))
+    if usage is not None:
+        summary.usage = usage
+
+
+def summary(body: bytes) -> Summary:
+    """Of a whole answer."""
+    answer = understood(body, "its answer")
+    if answer.choices is None:
+        raise UpstreamBroken("its answer has no choices")
+    told = Summary()
+    note(told, answer)
+    return told

@@ -1,0 +1,72 @@
+"""OpenAI's older completions, for providers that serve them: bytes pass, nothing is translated.
+
+https://platform.openai.com/docs/api-reference/completions
+"""
+
+from msgspec import Raw
+
+from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
+from fairlead.protocols import Envelope, Summary, envelope, openai_chat
+
+_KNOWN = frozenset(
+    "model prompt stream stream_options max_tokens temperature top_p n stop seed user frequency_penalty"
+    " presence_penalty logit_bias logprobs echo suffix best_of provider models route transforms session_id trace".split()
+)
+
+
+class OpenAICompletions:
+    """The format of `/completions`: a `Wire`."""
+
+    name = "openai-completions"
+    media_types = ("application/json", "text/event-stream")
+
+    def __init__(self) -> None:
+        self._chat = openai_chat.OpenAIChat()
+
+    def path(self, model: str, stream: bool) -> str:
+        return "/completions"
+
+    def peek(self, body: bytes) -> Envelope:
+        fields = envelope.split(body, _KNOWN)
+        _check_prompt(fields.get("prompt"))
+        return Envelope(
+            fields=fields,
+            model=envelope.read(fields, "model", str),
+            stream=envelope.read(fields, "stream", bool) or False,
+            max_tokens=envelope.read(fields, "max_tokens", int),
+            messages=0,
+            include_usage=openai_chat.asks_for_usage(fields),
+        )
+
+    def characters(self, taken: Envelope) -> int:
+        return envelope.characters(taken.fields["prompt"])
+
+    def patch(
+        self, taken: Envelope, model: str, *, drop: frozenset[str], ask_usage: bool, default_max_tokens: int
+    ) -> bytes:
+        return openai_chat.patched(taken, model, drop, ask_usage)
+
+    def summary(self, body: bytes) -> Summary:
+        return openai_chat.summary(body)
+
+    def stream_reader(self) -> openai_chat.StreamReader:
+        return openai_chat.StreamReader()
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return self._chat.decode_error(status, body)
+
+    def encode_error(self, error: FairleadError) -> bytes:
+        return self._chat.encode_error(error)
+
+    def encode_error_event(self, error: FairleadError) -> bytes:
+        return self._chat.encode_error_event(error)
+
+    def dress(self, body: bytes) -> bytes:
+        return body
+
+
+def _check_prompt(raw: Raw | None) -> None:
+    """A string, strings, tokens, or arrays of tokens."""
+    if raw is None or bytes(raw) == b"null":
+        raise InvalidRequest("'prompt' is missing: it must be a string or an array.", param="prompt")
+    envelope.read({"prompt": raw}, "prompt", str | list[str | int | list[int]])  # type: ignore[arg-type]

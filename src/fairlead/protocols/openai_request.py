@@ -1,0 +1,545 @@
+"""Requests for chat completions: their JSON, and our words for it.
+
+https://platform.openai.com/docs/api-reference/chat/create, with the additions for reasoning that OpenAI-compatible
+servers share: `reasoning_content`, `reasoning`, `reasoning_details`.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.chat import (
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Request,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)
+from fairlead.errors import InvalidRequest
+from fairlead.protocols.envelope import invalid
+
+NAME = "openai-chat"
+ANTHROPIC_FORMAT = "anthropic-claude-v1"  # how `reasoning_details` call a signature of that protocol
+ANTHROPIC = "anthropic-messages"
+
+
+class _Function(Struct):
+    name: str
+    arguments: str | None = None
+
+
+class _Call(Struct):
+    function: _Function | None = None
+    id: str | None = None
+    type: str | None = None
+
+
+class _ImageURL(Struct):
+    url: str
+    detail: str | None = None
+
+
+class _Audio(Struct):
+    data: str
+    format: str = "wav"
+
+
+class _File(Struct):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class _Part(Struct):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: _ImageURL | str | None = None
+    input_audio: _Audio | None = None
+    file: _File | None = None
+    cache_control: Raw | None = None
+
+
+class Detail(Struct, omit_defaults=True):
+    """One of `reasoning_details`."""
+
+    type: str
+    text: str | None = None
+    summary: str | None = None
+    data: str | None = None
+    signature: str | None = None
+    format: str | None = None
+    index: int | None = None
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[Raw] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Raw] | None = None
+    tool_call_id: str | None = None
+    function_call: _Function | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[Raw] | None = None
+
+
+class _Declaration(Struct):
+    name: str
+    description: str | None = None
+    parameters: Raw | None = None
+    strict: bool | None = None
+
+
+class _Tool(Struct):
+    type: str = "function"
+    function: _Declaration | None = None
+    cache_control: Raw | None = None
+
+
+class _Named(Struct):
+    name: str
+
+
+class _Choice(Struct):
+    type: str | None = None
+    function: _Named | None = None
+    name: str | None = None
+
+
+class _JSONSchema(Struct):
+    name: str | None = None
+    schema: Raw | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _Format(Struct):
+    type: str
+    json_schema: _JSONSchema | None = None
+
+
+class _ReasoningWish(Struct):
+    effort: str | None = None
+    max_tokens: int | None = None
+    enabled: bool | None = None
+
+
+class _StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class _Request(Struct):
+    messages: list[_Message]
+    model: str = ""
+    tools: list[Raw] | None = None
+    tool_choice: str | _Choice | None = None
+    functions: list[_Declaration] | None = None
+    function_call: str | _Named | None = None
+    parallel_tool_calls: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    response_format: _Format | None = None
+    reasoning_effort: str | None = None
+    reasoning: _ReasoningWish | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    n: int | None = None
+
+
+_UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
+_request = msgspec.json.Decoder(_Request)
+_encode = msgspec.json.encode
+
+
+# ---- their JSON → our words
+
+
+def decode(fields: dict[str, Raw], body: bytes) -> Request:
+    """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
+    told = _typed(body, _request, "")
+    if told.n is not None and told.n != 1:
+        raise InvalidRequest("'n' must be 1 for this model: its provider gives one choice only.", param="n")
+    tools, choice = _tools(told)
+    return Request(
+        model=told.model,
+        messages=tuple(_decoded(told.messages)),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=told.parallel_tool_calls,
+        max_tokens=told.max_completion_tokens if told.max_completion_tokens is not None else told.max_tokens,
+        temperature=told.temperature,
+        top_p=told.top_p,
+        top_k=told.top_k,
+        frequency_penalty=told.frequency_penalty,
+        presence_penalty=told.presence_penalty,
+        seed=told.seed,
+        stop=(told.stop,) if isinstance(told.stop, str) else tuple(told.stop or ()),
+        stream=bool(told.stream),
+        include_usage=told.stream_options is not None and bool(told.stream_options.include_usage),
+        response_format=_format(told.response_format),
+        thinking=_thinking(told),
+        user=told.user,
+        service_tier=told.service_tier,
+        extra={name: Opaque(NAME, raw) for name, raw in fields.items() if name not in _UNDERSTOOD},
+    )
+
+
+def _typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[Any]", place: str) -> Any:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(error, place) from None
+    except RecursionError:
+        raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
+
+
+def _decoded(messages: list[_Message]) -> Iterator[Message]:
+    """Neighbouring results of tools share one message."""
+    results: list[Part] = []
+    for index, message in enumerate(messages):
+        place = f"messages[{index}]"
+        if message.role in ("tool", "function"):
+            results.append(_result(message, place))
+            continue
+        if results:
+            yield Message("tool", tuple(results))
+            results = []
+        match message.role:
+            case "system" | "developer" | "user":
+                yield Message(message.role, tuple(_content(message.content, place)), message.name)  # type: ignore[arg-type]
+            case "assistant":
+                yield Message("assistant", tuple(_said(message, place)), message.name)
+            case role:
+                told = f"'{place}.role' must be system, developer, user, assistant or tool, not {role[:40]!r}."
+                raise InvalidRequest(told, param=f"{place}.role")
+    if results:
+        yield Message("tool", tuple(results))
+
+
+def _result(message: _Message, place: str) -> ToolResult:
+    id = message.tool_call_id or (message.name if message.role == "function" else None)
+    if not id:
+        raise InvalidRequest(f"'{place}.tool_call_id' is missing: it names the call it answers.", param=place)
+    return ToolResult(id, tuple(_content(message.content, place)))
+
+
+def _said(message: _Message, place: str) -> Iterator[Part]:
+    yield from thoughts(message.reasoning_details, message.reasoning_content or message.reasoning, place)
+    yield from _content(message.content, place)
+    if message.refusal:
+        yield Text(message.refusal)
+    for index, raw in enumerate(message.tool_calls or ()):
+        yield _tool_use(raw, f"{place}.tool_calls[{index}]")
+    if message.function_call is not None:
+        yield ToolUse(message.function_call.name, message.function_call.name, message.function_call.arguments or "{}")
+
+
+_call = msgspec.json.Decoder(_Call)
+_part = msgspec.json.Decoder(_Part)
+_tool = msgspec.json.Decoder(_Tool)
+_detail = msgspec.json.Decoder(Detail)
+
+
+def _tool_use(raw: Raw, place: str) -> Part:
+    call: _Call = _typed(raw, _call, place)
+    if call.function is None:
+        return Opaque(NAME, raw)
+    if not call.id:
+        raise InvalidRequest(f"'{place}.id' is missing.", param=f"{place}.id")
+    return ToolUse(call.id, call.function.name, call.function.arguments or "{}")
+
+
+def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> Iterator[Reasoning]:
+    """What was thought, from `reasoning_details` if there are any (they carry signatures), else from the plain text."""
+    found = [_typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
+    for detail in found:
+        protocol = ANTHROPIC if detail.format == ANTHROPIC_FORMAT else NAME
+        if detail.type == "reasoning.encrypted" and detail.data:
+            yield Reasoning(encrypted=detail.data, protocol=protocol)
+        elif detail.text or detail.summary or detail.signature:
+            text = detail.text or detail.summary or ""
+            yield Reasoning(text, detail.signature, protocol=protocol if detail.signature else None)
+    if not found and plain:
+        yield Reasoning(plain)
+
+
+def _content(content: str | list[Raw] | None, place: str) -> Iterator[Part]:
+    if isinstance(content, str):
+        if content:
+            yield Text(content)
+        return
+    for index, raw in enumerate(content or ()):
+        at = f"{place}.content[{index}]"
+        yield _decoded_part(_typed(raw, _part, at), raw, at)
+
+
+def _decoded_part(part: _Part, raw: Raw, place: str) -> Part:
+    match part.type:
+        case "text" if part.text is not None:
+            return Text(part.text, part.cache_control)
+        case "refusal" if part.refusal is not None:
+            return Text(part.refusal)
+        case "image_url" if part.image_url is not None:
+            image = part.image_url if isinstance(part.image_url, _ImageURL) else _ImageURL(part.image_url)
+            return _media("image", image.url, detail=image.detail, cache=part.cache_control)
+        case "input_audio" if part.input_audio is not None:
+            return Media("audio", f"audio/{part.input_audio.format}", data=part.input_audio.data)
+        case "file" if part.file is not None:
+            return _file(part.file, part.cache_control, place)
+        case "text" | "refusal" | "image_url" | "input_audio" | "file":
+            raise InvalidRequest(f"'{place}.{part.type}' is missing.", param=f"{place}.{part.type}")
+    return Opaque(NAME, raw)
+
+
+def _file(file: _File, cache: Raw | None, place: str) -> Media:
+    if file.file_id:
+        return Media("document", file_id=file.file_id, name=file.filename, cache=cache)
+    if not file.file_data:
+        raise InvalidRequest(f"'{place}.file' needs 'file_data' or 'file_id'.", param=f"{place}.file")
+    if file.file_data.startswith(("data:", "http://", "https://")):
+        return _media("document", file.file_data, name=file.filename, cache=cache)
+    return Media("document", "application/pdf", data=file.file_data, name=file.filename, cache=cache)
+
+
+def _media(kind: Any, url: str, **facts: Any) -> Media:
+    """From an address, or from the data in a `data:` address."""
+    if not url.startswith("data:"):
+        return Media(kind, url=url, **facts)
+    mime, _, data = url[5:].partition(",")
+    return Media(kind, mime.partition(";")[0] or None, data=data, **facts)
+
+
+def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None]:
+    tools: list[Tool | Opaque] = []
+    for index, raw in enumerate(told.tools or ()):
+        tool: _Tool = _typed(raw, _tool, f"tools[{index}]")
+        if tool.type == "function" and tool.function is None:
+            raise InvalidRequest(f"'tools[{index}].function' is missing.", param=f"tools[{index}].function")
+        tools.append(_declared(tool.function, tool.cache_control) if tool.function is not None else Opaque(NAME, raw))
+    tools += [_declared(function, None) for function in told.functions or ()]
+    choice = told.tool_choice if told.tool_choice is not None else told.function_call
+    match choice:
+        case None:
+            return tuple(tools), None
+        case "auto" | "none" | "required":
+            return tuple(tools), ToolChoice(choice)  # type: ignore[arg-type]
+        case str():
+            raise InvalidRequest("'tool_choice' must be auto, none, required or an object.", param="tool_choice")
+        case _Named(name=name):
+            return tuple(tools), ToolChoice("named", name)
+        case _Choice(function=function, name=name):
+            named = function.name if function is not None else name
+            return tuple(tools), ToolChoice("named", named) if named else None
+
+
+def _declared(function: _Declaration, cache: Raw | None) -> Tool:
+    return Tool(function.name, function.description, function.parameters, function.strict, cache)
+
+
+def _format(told: _Format | None) -> ResponseFormat | None:
+    if told is None or told.type == "text":
+        return None
+    if told.type == "json_object":
+        return ResponseFormat("json_object")
+    if told.type == "json_schema" and told.json_schema is not None:
+        schema = told.json_schema
+        return ResponseFormat("json_schema", schema.name, schema.schema, schema.strict, schema.description)
+    raise InvalidRequest(
+        "'response_format.type' must be text, json_object, or json_schema with 'json_schema'.", param="response_format"
+    )
+
+
+def _thinking(told: _Request) -> Thinking | None:
+    wish = told.reasoning
+    effort = told.reasoning_effort or (wish.effort if wish is not None else None)
+    budget = wish.max_tokens if wish is not None else None
+    enabled = effort != "none" and (wish is None or wish.enabled is not False)
+    if effort is None and budget is None and (wish is None or wish.enabled is None):
+        return None
+    return Thinking(enabled, effort, budget)
+
+
+# ---- our words → their JSON
+
+
+def encode(request: Request) -> bytes:
+    """The body that asks for `request`. What only another format knows is left out."""
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": [told for message in request.messages for told in _encoded(message)],
+        "tools": [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None,
+        "tool_choice": _encoded_choice(request),
+        "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
+        "seed": request.seed,
+        "stop": list(request.stop) or None,
+        "stream": request.stream or None,
+        "stream_options": {"include_usage": True} if request.stream else None,
+        "response_format": _encoded_format(request.response_format),
+        "reasoning_effort": _effort(request.thinking),
+        "user": request.user,
+    }
+    extra = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
+    if request.extra and extra:
+        body["top_k"], body["service_tier"] = request.top_k, request.service_tier
+    return _encode({**extra, **{name: value for name, value in body.items() if value is not None}})
+
+
+def _encoded(message: Message) -> Iterator[dict[str, Any]]:
+    match message.role:
+        case "tool":
+            yield from _encoded_results(message.parts)
+        case "assistant":
+            yield from _encoded_assistant(message)
+        case role:
+            # Results may share a user message with words: they answer the assistant's turn, so they come first.
+            results = [part for part in message.parts if isinstance(part, ToolResult)]
+            yield from _encoded_results(results)
+            content = _encoded_content(part for part in message.parts if not isinstance(part, ToolResult))
+            if content or not results:
+                yield _named({"role": role, "content": content}, message.name)
+
+
+def _encoded_results(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+    """A tool's message holds only text, so that what else it gave follows as the user's."""
+    shown: list[Part] = []
+    for part in parts:
+        if not isinstance(part, ToolResult):
+            continue
+        text = "\n".join(piece.text for piece in part.content if isinstance(piece, Text))
+        media = [piece for piece in part.content if isinstance(piece, Media)]
+        if media:
+            text = text or "The result follows in the next message."
+            shown += media
+        yield {"role": "tool", "tool_call_id": part.id, "content": text}
+    if shown:
+        yield {"role": "user", "content": _encoded_content(shown)}
+
+
+def _encoded_assistant(message: Message) -> Iterator[dict[str, Any]]:
+    content = "".join(part.text for part in message.parts if isinstance(part, Text))
+    thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning) and part.protocol is None)
+    calls: list[Any] = []
+    for part in message.parts:
+        if isinstance(part, ToolUse):
+            calls.append(encoded_call(part))
+        elif isinstance(part, Opaque) and part.protocol == NAME:
+            calls.append(part.raw)
+    if not content and not calls and not thought:
+        return
+    told = _named({"role": "assistant", "content": content or None}, message.name)
+    if thought:
+        told["reasoning_content"] = thought
+    if calls:
+        told["tool_calls"] = calls
+    yield told
+
+
+def encoded_call(part: ToolUse) -> dict[str, Any]:
+    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
+
+
+def _named(told: dict[str, Any], name: str | None) -> dict[str, Any]:
+    return told if name is None else {**told, "name": name}
+
+
+def _encoded_content(parts: Iterable[Part]) -> str | list[Any]:
+    told = [encoded for encoded in map(_encoded_part, parts) if encoded is not None]
+    if all(isinstance(part, dict) and part["type"] == "text" for part in told):
+        return "\n\n".join(part["text"] for part in told)
+    return told
+
+
+def _encoded_part(part: Part) -> Any:
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text} if text else None
+        case Media():
+            return _encoded_media(part)
+        case Opaque(protocol=protocol, raw=raw) if protocol == NAME:
+            return raw
+    return None
+
+
+def _encoded_media(media: Media) -> dict[str, Any]:
+    if media.text is not None:
+        title = f"{media.name}\n\n" if media.name else ""
+        return {"type": "text", "text": title + media.text}
+    match media.kind:
+        case "image":
+            url = media.url or f"data:{media.mime or 'image/png'};base64,{media.data or ''}"
+            if media.file_id is not None:
+                raise InvalidRequest("This model's provider takes images as data or address, not as a file's id.")
+            detail = {"detail": media.detail} if media.detail else {}
+            return {"type": "image_url", "image_url": {"url": url, **detail}}
+        case "audio":
+            audio = {"data": media.data or "", "format": _audio_format(media.mime)}
+            return {"type": "input_audio", "input_audio": audio}
+    if media.file_id is not None:
+        return {"type": "file", "file": {"file_id": media.file_id}}
+    address = media.url or f"data:{media.mime or 'application/pdf'};base64,{media.data or ''}"
+    return {"type": "file", "file": {"filename": media.name or "document.pdf", "file_data": address}}
+
+
+def _audio_format(mime: str | None) -> str:
+    name = (mime or "audio/wav").partition("/")[2]
+    return {"mpeg": "mp3", "x-wav": "wav"}.get(name, name)
+
+
+def _encoded_tool(tool: Tool | Opaque) -> Any:
+    if isinstance(tool, Opaque):
+        return tool.raw if tool.protocol == NAME else None
+    function: dict[str, Any] = {"name": tool.name}
+    for name, value in (("description", tool.description), ("parameters", tool.schema), ("strict", tool.strict)):
+        if value is not None:
+            function[name] = value
+    return {"type": "function", "function": function}
+
+
+def _encoded_choice(request: Request) -> Any:
+    choice = request.tool_choice
+    if choice is None or not request.tools:
+        return None
+    return {"type": "function", "function": {"name": choice.name}} if choice.mode == "named" else choice.mode
+
+
+def _encoded_format(wish: ResponseFormat | None) -> Any:
+    if wish is None or wish.kind == "json_object":
+        return wish and {"type": "json_object"}
+    facts = {"schema": wish.schema, "strict": wish.strict, "description": wish.description}
+    told = {name: value for name, value in facts.items() if value is not None}
+    return {"type": "json_schema", "json_schema": {"name": wish.name or "answer", **told}}
+
+
+def _effort(thinking: Thinking | None) -> str | None:
+    """Efforts in words; a budget of tokens is rounded to the nearest one."""
+    if thinking is None or not thinking.enabled:
+        return None
+    if thinking.effort is not None or thinking.budget_tokens is None:
+        return thinking.effort
+    return "low" if thinking.budget_tokens < 2048 else "medium" if thinking.budget_tokens < 12288 else "high"
