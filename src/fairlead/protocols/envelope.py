@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from fairlead.errors import InvalidRequest
 
 T = TypeVar("T")
+NULL = Raw(b"null")
 _NULL = b"null"
 _top_level = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
@@ -64,6 +65,11 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
         raise InvalidRequest(f"'{param or name}' is nested too deeply.", param=param or name) from None
 
 
+def given(raw: Raw) -> Raw | None:
+    """`raw`, None if it is null. (A struct's field cannot be `Raw | None`: it is Raw, and NULL where it is absent.)"""
+    return None if bytes(raw) == _NULL else raw
+
+
 def invalid(error: msgspec.ValidationError, param: str, *, wanted: str | None = None) -> InvalidRequest:
     """The refusal that a failed decoding of field `param` stands for; msgspec's path becomes part of `param`."""
     told, _, path = str(error).partition(" - at `")
@@ -76,7 +82,7 @@ def invalid(error: msgspec.ValidationError, param: str, *, wanted: str | None = 
 
 class _Message(Struct):
     role: str
-    content: Raw = Raw(_NULL)
+    content: Raw = NULL
 
 
 _messages = msgspec.json.Decoder(list[_Message])

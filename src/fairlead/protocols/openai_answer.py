@@ -30,9 +30,9 @@ from fairlead.chat import (
 )
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols import openai_errors, openai_usage, sse
+from fairlead.protocols.envelope import NULL, given
 from fairlead.protocols.openai_request import ANTHROPIC, ANTHROPIC_FORMAT, NAME, encoded_call, thoughts
 
-NULL = Raw(b"null")
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_use", "function_call": "tool_use",
     "content_filter": "content_filter",
@@ -103,13 +103,9 @@ def _understood(payload: bytes, what: str) -> _Answer:
         raise UpstreamBroken(f"{what} is not one of a chat completion ({error})") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise UpstreamBroken(f"{what} is not JSON") from None
-    if not is_null(answer.error):
+    if given(answer.error) is not None:
         raise openai_errors.from_stream(msgspec.json.decode(answer.error))
     return answer
-
-
-def is_null(raw: Raw) -> bool:
-    return bytes(raw) == b"null"
 
 
 def usage_of(answer: _Answer) -> Usage | None:
@@ -157,7 +153,7 @@ def _said(message: _Said) -> Iterator[Part]:
         yield Text(text, extra=extra)
     for call in message.tool_calls or ():
         yield _tool_use(call.id, call.function)
-    if message.function_call is not None:
+    if message.function_call is not None and message.function_call.name:
         yield _tool_use(None, message.function_call)
 
 
@@ -304,7 +300,7 @@ class Decoder:
             yield PartDelta(self._open, text, extra=extra)
         for call in said.tool_calls or ():
             yield from self._call(call)
-        if said.function_call is not None:
+        if said.function_call is not None and (said.function_call.name or said.function_call.arguments):
             yield from self._call(_Call(0, None, "function", said.function_call))
 
     def _thought(self, thought: Reasoning) -> Iterator[Event]:

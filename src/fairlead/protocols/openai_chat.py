@@ -24,12 +24,13 @@ from fairlead.protocols import (
     openai_usage,
     sse,
 )
+from fairlead.protocols.envelope import NULL, given
 
 _KNOWN = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p top_k n stop seed user"
     " frequency_penalty presence_penalty logit_bias logprobs top_logprobs response_format service_tier tools"
-    " tool_choice parallel_tool_calls functions function_call reasoning_effort reasoning modalities audio prediction metadata"
-    " store web_search_options verbosity prompt_cache_key safety_identifier"
+    " tool_choice parallel_tool_calls functions function_call reasoning_effort reasoning modalities audio"
+    " prediction metadata store web_search_options verbosity prompt_cache_key safety_identifier"
     " provider models route transforms session_id trace".split()
 )
 _WITH_USAGE = Raw(b'{"include_usage":true}')
@@ -140,16 +141,16 @@ class _Choice(Struct):
     delta: dict[str, Raw] | None = None
     text: str | None = None
     finish_reason: str | None = None
-    usage: Raw = openai_answer.NULL
+    usage: Raw = NULL
 
 
 class _Chunk(Struct):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: Raw = openai_answer.NULL
+    usage: Raw = NULL
     x_groq: dict[str, Raw] | None = None
-    error: Raw = openai_answer.NULL
+    error: Raw = NULL
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -186,7 +187,7 @@ class StreamReader:
         note(self.summary, chunk)
         flags = 0
         if not chunk.choices:
-            return USAGE_ONLY if chunk.choices == [] and not openai_answer.is_null(chunk.usage) else 0
+            return USAGE_ONLY if chunk.choices == [] and given(chunk.usage) is not None else 0
         if any(_has_content(choice) for choice in chunk.choices):
             self._committed = True
             flags |= CONTENT
@@ -206,7 +207,7 @@ def understood(payload: bytes, what: str) -> _Chunk:
         chunk = _chunk.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise UpstreamBroken(f"{what} is not one of a completion") from None
-    if not openai_answer.is_null(chunk.error):
+    if given(chunk.error) is not None:
         raise openai_errors.from_stream(msgspec.json.decode(chunk.error))
     return chunk
 
@@ -223,7 +224,7 @@ def note(summary: Summary, chunk: _Chunk) -> None:
             summary.finish_reason = choice.finish_reason
         usage = usage or openai_usage.decode(choice.usage)
     if usage is None and chunk.x_groq is not None:
-        usage = openai_usage.decode(chunk.x_groq.get("usage", openai_answer.NULL))
+        usage = openai_usage.decode(chunk.x_groq.get("usage", NULL))
     if usage is not None:
         summary.usage = usage
 

@@ -10,7 +10,8 @@ from fairlead.protocols import Envelope, Summary, envelope, openai_chat
 
 _KNOWN = frozenset(
     "model prompt stream stream_options max_tokens temperature top_p n stop seed user frequency_penalty"
-    " presence_penalty logit_bias logprobs echo suffix best_of provider models route transforms session_id trace".split()
+    " presence_penalty logit_bias logprobs echo suffix best_of"
+    " provider models route transforms session_id trace".split()
 )
 
 

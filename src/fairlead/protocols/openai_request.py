@@ -26,7 +26,7 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.envelope import invalid
+from fairlead.protocols.envelope import NULL, given, invalid
 
 NAME = "openai-chat"
 ANTHROPIC_FORMAT = "anthropic-claude-v1"  # how `reasoning_details` call a signature of that protocol
@@ -67,7 +67,7 @@ class _Part(Struct):
     image_url: _ImageURL | str | None = None
     input_audio: _Audio | None = None
     file: _File | None = None
-    cache_control: Raw | None = None
+    cache_control: Raw = NULL
 
 
 class Detail(Struct, omit_defaults=True):
@@ -98,14 +98,14 @@ class _Message(Struct):
 class _Declaration(Struct):
     name: str
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: Raw = NULL
     strict: bool | None = None
 
 
 class _Tool(Struct):
     type: str = "function"
     function: _Declaration | None = None
-    cache_control: Raw | None = None
+    cache_control: Raw = NULL
 
 
 class _Named(Struct):
@@ -120,7 +120,7 @@ class _Choice(Struct):
 
 class _JSONSchema(Struct):
     name: str | None = None
-    schema: Raw | None = None
+    schema: Raw = NULL
     strict: bool | None = None
     description: str | None = None
 
@@ -227,7 +227,7 @@ def _decoded(messages: list[_Message]) -> Iterator[Message]:
             results = []
         match message.role:
             case "system" | "developer" | "user":
-                yield Message(message.role, tuple(_content(message.content, place)), message.name)  # type: ignore[arg-type]
+                yield Message(message.role, tuple(_content(message.content, place)), message.name)
             case "assistant":
                 yield Message("assistant", tuple(_said(message, place)), message.name)
             case role:
@@ -297,16 +297,16 @@ def _content(content: str | list[Raw] | None, place: str) -> Iterator[Part]:
 def _decoded_part(part: _Part, raw: Raw, place: str) -> Part:
     match part.type:
         case "text" if part.text is not None:
-            return Text(part.text, part.cache_control)
+            return Text(part.text, given(part.cache_control))
         case "refusal" if part.refusal is not None:
             return Text(part.refusal)
         case "image_url" if part.image_url is not None:
             image = part.image_url if isinstance(part.image_url, _ImageURL) else _ImageURL(part.image_url)
-            return _media("image", image.url, detail=image.detail, cache=part.cache_control)
+            return _media("image", image.url, detail=image.detail, cache=given(part.cache_control))
         case "input_audio" if part.input_audio is not None:
             return Media("audio", f"audio/{part.input_audio.format}", data=part.input_audio.data)
         case "file" if part.file is not None:
-            return _file(part.file, part.cache_control, place)
+            return _file(part.file, given(part.cache_control), place)
         case "text" | "refusal" | "image_url" | "input_audio" | "file":
             raise InvalidRequest(f"'{place}.{part.type}' is missing.", param=f"{place}.{part.type}")
     return Opaque(NAME, raw)
@@ -336,14 +336,18 @@ def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None
         tool: _Tool = _typed(raw, _tool, f"tools[{index}]")
         if tool.type == "function" and tool.function is None:
             raise InvalidRequest(f"'tools[{index}].function' is missing.", param=f"tools[{index}].function")
-        tools.append(_declared(tool.function, tool.cache_control) if tool.function is not None else Opaque(NAME, raw))
+        tools.append(
+            _declared(tool.function, given(tool.cache_control)) if tool.function is not None else Opaque(NAME, raw)
+        )
     tools += [_declared(function, None) for function in told.functions or ()]
     choice = told.tool_choice if told.tool_choice is not None else told.function_call
     match choice:
         case None:
             return tuple(tools), None
         case "auto" | "none" | "required":
-            return tuple(tools), ToolChoice(choice)  # type: ignore[arg-type]
+            return tuple(tools), ToolChoice(choice)
+        case "any":  # the others' word for "required"
+            return tuple(tools), ToolChoice("required")
         case str():
             raise InvalidRequest("'tool_choice' must be auto, none, required or an object.", param="tool_choice")
         case _Named(name=name):
@@ -354,7 +358,7 @@ def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None
 
 
 def _declared(function: _Declaration, cache: Raw | None) -> Tool:
-    return Tool(function.name, function.description, function.parameters, function.strict, cache)
+    return Tool(function.name, function.description, given(function.parameters), function.strict, cache)
 
 
 def _format(told: _Format | None) -> ResponseFormat | None:
@@ -364,7 +368,7 @@ def _format(told: _Format | None) -> ResponseFormat | None:
         return ResponseFormat("json_object")
     if told.type == "json_schema" and told.json_schema is not None:
         schema = told.json_schema
-        return ResponseFormat("json_schema", schema.name, schema.schema, schema.strict, schema.description)
+        return ResponseFormat("json_schema", schema.name, given(schema.schema), schema.strict, schema.description)
     raise InvalidRequest(
         "'response_format.type' must be text, json_object, or json_schema with 'json_schema'.", param="response_format"
     )

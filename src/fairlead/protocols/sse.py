@@ -68,10 +68,15 @@ def _split(chunk: bytes) -> list[bytes]:
 
 def data(event: bytes) -> bytes:
     """The data of a raw event: its data lines, joined by LF; b"" if it has none (a comment, a ping)."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n"):
-        line = event[6:-2]
-        if b"\n" not in line and b"\r" not in line:
-            return line
+    if event.endswith(b"\n\n") and b"\r" not in event:
+        if event.startswith(b"event: "):  # the usual second shape: a name, then one line of data
+            head, _, line = event[:-2].partition(b"\ndata: ")
+            if b"\n" not in line and b"\n" not in head:
+                return line
+        elif event.startswith(b"data: "):
+            line = event[6:-2]
+            if b"\n" not in line:
+                return line
     return b"\n".join(_fields(event, b"data"))
 
 

@@ -1,0 +1,419 @@
+"""Answers of Anthropic's messages, whole and streamed: their JSON, and our words for it.
+
+Usage comes twice in a stream; the second, in message_delta, is cumulative. Cached tokens stand beside
+`input_tokens` here, and within them in our words. https://docs.anthropic.com/en/api/messages-streaming
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from fairlead.chat import (
+    Event,
+    Finish,
+    FinishReason,
+    Opaque,
+    Part,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    Reasoning,
+    Response,
+    Start,
+    Text,
+    ToolUse,
+    Usage,
+)
+from fairlead.errors import FairleadError, UpstreamBroken
+from fairlead.protocols import anthropic_errors, sse
+from fairlead.protocols.anthropic_request import NAME, Block, encoded_block, part_of
+from fairlead.protocols.envelope import NULL, given
+
+_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop", "max_tokens": "length", "model_context_window_exceeded": "length", "tool_use": "tool_use",
+    "stop_sequence": "stop_sequence", "refusal": "refusal", "pause_turn": "pause",
+}  # fmt: skip
+_TOLD: dict[FinishReason | None, str] = {
+    "length": "max_tokens", "tool_use": "tool_use", "stop_sequence": "stop_sequence", "refusal": "refusal",
+    "content_filter": "refusal", "pause": "pause_turn",
+}  # fmt: skip
+_encode = msgspec.json.encode
+
+
+class _CacheCreation(Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class UsageTold(Struct):
+    """Usage as it stands there; what is None was not told."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+
+    def then(self, later: "UsageTold | None") -> "UsageTold":
+        """What is known after `later` was told as well."""
+        if later is None:
+            return self
+        return structs.replace(
+            self, **{name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None}
+        )
+
+    def words(self) -> Usage:
+        cached, written = _count(self.cache_read_input_tokens), _count(self.cache_creation_input_tokens)
+        hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else 0
+        return Usage(
+            input_tokens=_count(self.input_tokens) + cached + written,
+            output_tokens=_count(self.output_tokens),
+            cached_tokens=cached,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=min(_count(hour), written),
+        )
+
+
+def _count(value: int | None) -> int:
+    return max(value or 0, 0)
+
+
+def _encoded_usage(usage: Usage | None) -> dict[str, Any]:
+    usage = usage or Usage()
+    creation = {
+        "ephemeral_5m_input_tokens": usage.cache_write_tokens - usage.cache_write_1h_tokens,
+        "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
+    }
+    return {
+        "input_tokens": max(usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens, 0),
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "cache_creation": creation,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+class Message(Struct):
+    """A whole answer, or the one that opens a stream."""
+
+    id: str = ""
+    model: str = ""
+    type: str | None = None
+    content: list[Raw] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    usage: UsageTold | None = None
+    error: Raw = NULL
+
+
+class _Delta(Struct):
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    citation: Raw = NULL
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+class StreamEvent(Struct):
+    """Any event of a stream, as far as we read it."""
+
+    type: str
+    index: int = 0
+    message: Message | None = None
+    content_block: Raw = NULL
+    delta: _Delta | None = None
+    usage: UsageTold | None = None
+    error: Raw = NULL
+
+
+_message = msgspec.json.Decoder(Message)
+_event = msgspec.json.Decoder(StreamEvent)
+_block = msgspec.json.Decoder(Block)
+
+
+def understood(body: bytes) -> Message:
+    """A whole answer. Raises UpstreamBroken if it is none, another UpstreamError if it tells one."""
+    try:
+        message = _message.decode(body)
+    except msgspec.ValidationError as error:
+        raise UpstreamBroken(f"its answer is not a message ({error})") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise UpstreamBroken("its answer is not JSON") from None
+    if given(message.error) is not None:
+        raise anthropic_errors.from_stream(message.error)
+    if message.content is None:
+        raise UpstreamBroken("its answer has no content")
+    return message
+
+
+def understood_event(payload: bytes) -> StreamEvent:
+    """An event of a stream. Raises UpstreamBroken if it is none, another UpstreamError if it tells one."""
+    try:
+        event = _event.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise UpstreamBroken("an event is not one of a message") from None
+    if event.type == "error" or given(event.error) is not None:
+        raise anthropic_errors.from_stream(event.error)
+    return event
+
+
+def reason(told: str | None) -> FinishReason | None:
+    return _REASONS.get(told, "stop") if told else None
+
+
+# ---- whole answers
+
+
+def decode(body: bytes) -> Response:
+    message = understood(body)
+    return Response(
+        id=message.id,
+        model=message.model,
+        parts=tuple(_part(raw) for raw in message.content or ()),
+        finish_reason=reason(message.stop_reason),
+        usage=message.usage.words() if message.usage is not None else None,
+        stop_sequence=message.stop_sequence,
+        raw_reason=message.stop_reason,
+    )
+
+
+def _part(raw: Raw) -> Part:
+    try:
+        return part_of(_block.decode(raw), raw)
+    except (msgspec.DecodeError, RecursionError, FairleadError):
+        return Opaque(NAME, raw)
+
+
+def encode(response: Response) -> bytes:
+    return _encode(
+        {
+            "id": response.id,
+            "type": "message",
+            "role": "assistant",
+            "model": response.model,
+            "content": [block for block in map(_shown, response.parts) if block is not None],
+            "stop_reason": _TOLD.get(response.finish_reason, "end_turn"),
+            "stop_sequence": response.stop_sequence,
+            "usage": _encoded_usage(response.usage),
+        }
+    )
+
+
+def _shown(part: Part) -> Any:
+    """A block for a client. A thought without a signature of this format is shown, but proves nothing."""
+    if isinstance(part, Reasoning) and part.encrypted is None:
+        return {"type": "thinking", "thinking": part.text, "signature": part.signature or ""}
+    if isinstance(part, Text):
+        citations = part.extra.raw if part.extra is not None and part.extra.protocol == NAME else None
+        return {"type": "text", "text": part.text, "citations": citations} if part.text else None
+    return encoded_block(part)
+
+
+# ---- streams
+
+
+class Decoder:
+    """Events of theirs → events of ours. A block that only this format knows is gathered and comes whole."""
+
+    def __init__(self) -> None:
+        self._usage = UsageTold()
+        self._reason: str | None = None
+        self._stop_sequence: str | None = None
+        self._opaque: dict[int, tuple[dict[str, Any], list[str]]] = {}
+        self._finished = False
+
+    def __call__(self, event: bytes) -> list[Event]:
+        """The events that one raw SSE event tells; b"" is the end of the stream."""
+        if not event:
+            return self._end()
+        payload = sse.data(event)
+        if not payload or self._finished:
+            return []
+        return list(self._told(understood_event(payload)))
+
+    def _end(self) -> list[Event]:
+        if self._finished:
+            return []
+        if self._reason is None:
+            raise UpstreamBroken("its answer was cut off", outcome_unknown=True)
+        return [self._finish()]
+
+    def _finish(self) -> Finish:
+        self._finished = True
+        return Finish(reason(self._reason), self._usage.words(), self._stop_sequence, self._reason)
+
+    def _told(self, event: StreamEvent) -> Iterator[Event]:
+        match event.type:
+            case "content_block_delta":
+                yield from self._delta(event)
+            case "content_block_start":
+                yield from self._begin(event)
+            case "content_block_stop":
+                yield from self._stop(event.index)
+            case "message_start":
+                message = event.message or Message()
+                self._usage = self._usage.then(message.usage)
+                yield Start(message.id, message.model, usage=self._usage.words())
+            case "message_delta":
+                self._usage = self._usage.then(event.usage)
+                delta = event.delta or _Delta()
+                self._reason = delta.stop_reason or self._reason
+                self._stop_sequence = delta.stop_sequence or self._stop_sequence
+            case "message_stop":
+                yield self._finish()
+
+    def _begin(self, event: StreamEvent) -> Iterator[Event]:
+        raw = event.content_block
+        part = _part(raw)
+        match part:
+            case ToolUse(arguments=arguments):
+                # The block opens with "input": {} and is filled by deltas; an input that is there already is whole.
+                yield PartStart(event.index, structs.replace(part, arguments="" if arguments == "{}" else arguments))
+            case Opaque():
+                self._opaque[event.index] = (msgspec.json.decode(raw), [])
+            case Text(extra=extra) if extra is not None:
+                yield PartStart(event.index, structs.replace(part, extra=None))
+                yield PartDelta(event.index, extra=extra)
+            case _:
+                yield PartStart(event.index, part)
+
+    def _delta(self, event: StreamEvent) -> Iterator[Event]:
+        delta = event.delta or _Delta()
+        if event.index in self._opaque:
+            self._opaque[event.index][1].append(delta.partial_json or "")
+        elif delta.text is not None or delta.thinking is not None:
+            yield PartDelta(event.index, delta.text or delta.thinking or "")
+        elif delta.partial_json is not None:
+            yield PartDelta(event.index, delta.partial_json)
+        elif delta.signature is not None:
+            yield PartDelta(event.index, signature=delta.signature)
+        elif given(delta.citation) is not None:
+            yield PartDelta(event.index, extra=Opaque(NAME, Raw(b"[%b]" % bytes(delta.citation))))
+
+    def _stop(self, index: int) -> Iterator[Event]:
+        gathered = self._opaque.pop(index, None)
+        if gathered is not None:
+            block, pieces = gathered
+            if "".join(pieces):
+                block["input"] = Raw("".join(pieces).encode())
+            yield PartStart(index, Opaque(NAME, Raw(_encode(block))))
+        yield PartEnd(index)
+
+
+class Encoder:
+    """Events of ours → events of theirs. Blocks come one after the other here, so that what interleaves must wait."""
+
+    def __init__(self) -> None:
+        self._open: int | None = None  # our index of the block that is open
+        self._number = -1  # its number
+        self._kind: type[Part] = Text
+        self._waiting: dict[int, list[Event]] = {}
+
+    def __call__(self, event: Event) -> bytes:
+        match event:
+            case PartDelta(index=index) | PartStart(index=index) | PartEnd(index=index):
+                return self._of_part(event, index)
+            case Start():
+                return _start(event)
+            case Finish():
+                return self._finish(event)
+
+    def _of_part(self, event: PartStart | PartDelta | PartEnd, index: int) -> bytes:
+        if self._open is None and isinstance(event, PartStart):
+            return self._begin(event)
+        if index != self._open:
+            self._waiting.setdefault(index, []).append(event)
+            return b""
+        if isinstance(event, PartDelta):
+            return self._delta(event)
+        return self._stop() + self._next()
+
+    def _begin(self, start: PartStart) -> bytes:
+        self._open, self._kind = start.index, type(start.part)
+        self._number += 1
+        block, first = _opening(start.part)
+        told = _named("content_block_start", {"index": self._number, "content_block": block})
+        return told + (self._delta(first) if first is not None else b"")
+
+    def _delta(self, delta: PartDelta) -> bytes:
+        told = b""
+        if self._kind is ToolUse:
+            told = self._filled("input_json_delta", "partial_json", delta.text)
+        elif self._kind is Reasoning:
+            told = self._filled("thinking_delta", "thinking", delta.text)
+            told += self._filled("signature_delta", "signature", delta.signature or "")
+        elif delta.text:
+            told = self._filled("text_delta", "text", delta.text)
+        if delta.extra is not None and delta.extra.protocol == NAME:
+            for citation in msgspec.json.decode(delta.extra.raw, type=list[Raw]):
+                told += self._filled("citations_delta", "citation", citation)
+        return told
+
+    def _filled(self, kind: str, field: str, value: str | Raw) -> bytes:
+        if not value:
+            return b""
+        delta = b'{"type":"%b","%b":%b}' % (kind.encode(), field.encode(), _encode(value))
+        data = b'{"type":"content_block_delta","index":%d,"delta":%b}' % (self._number, delta)
+        return sse.event(data, b"content_block_delta")
+
+    def _stop(self) -> bytes:
+        self._open = None
+        return _named("content_block_stop", {"index": self._number})
+
+    def _next(self) -> bytes:
+        """Blocks that waited for the open one: whole ones, and the beginning of one that is not."""
+        told = []
+        while self._open is None and self._waiting:
+            for event in self._waiting.pop(next(iter(self._waiting))):
+                match event:
+                    case PartStart():
+                        told.append(self._begin(event))
+                    case PartDelta():
+                        told.append(self._delta(event))
+                    case PartEnd():
+                        told.append(self._stop())
+        return b"".join(told)
+
+    def _finish(self, finish: Finish) -> bytes:
+        told = b""
+        while self._open is not None:
+            told += self._stop() + self._next()
+        delta = {"stop_reason": _TOLD.get(finish.reason, "end_turn"), "stop_sequence": finish.stop_sequence}
+        told += _named("message_delta", {"delta": delta, "usage": _encoded_usage(finish.usage)})
+        return told + _named("message_stop", {})
+
+
+def _opening(part: Part) -> tuple[Any, PartDelta | None]:
+    """The block as it opens, and what of it is known already."""
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": ""}, PartDelta(0, text) if text else None
+        case Reasoning(text=text, signature=signature, encrypted=None):
+            first = PartDelta(0, text, signature=signature) if text or signature else None
+            return {"type": "thinking", "thinking": "", "signature": ""}, first
+        case ToolUse(id=id, name=name, arguments=arguments):
+            block = {"type": "tool_use", "id": id, "name": name, "input": {}}
+            return block, PartDelta(0, arguments) if arguments else None
+    return _shown(part) or {"type": "text", "text": ""}, None
+
+
+def _start(start: Start) -> bytes:
+    message: dict[str, Any] = {
+        "id": start.id,
+        "type": "message",
+        "role": "assistant",
+        "model": start.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": _encoded_usage(start.usage),
+    }
+    return _named("message_start", {"message": message})
+
+
+def _named(name: str, fields: dict[str, Any]) -> bytes:
+    return sse.event(_encode({"type": name, **fields}), name.encode())

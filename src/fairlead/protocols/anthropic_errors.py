@@ -1,0 +1,52 @@
+"""Errors as Anthropic tells them, and as we tell them to its clients. https://docs.anthropic.com/en/api/errors"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from fairlead.errors import FairleadError, OutOfCredit, UpstreamError, from_status
+
+_STATUS_OF = {
+    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
+    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "api_error": 500,
+    "timeout_error": 504, "overloaded_error": 529,
+}  # fmt: skip
+_TYPE_OF = {
+    401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
+
+
+def decode(status: int, body: bytes) -> UpstreamError:
+    """What an answer of `status` with `body` means; never raises."""
+    try:
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        told = None
+    error = told.get("error") if isinstance(told, dict) else None
+    return _meaning(status, error)
+
+
+def from_stream(error: Raw) -> UpstreamError:
+    """What the `error` of an event in a 200 stream means."""
+    told = msgspec.json.decode(error)
+    kind = told.get("type") if isinstance(told, dict) else None
+    return _meaning(_STATUS_OF.get(kind, 500) if isinstance(kind, str) else 500, told)
+
+
+def _meaning(status: int, error: object) -> UpstreamError:
+    fields: dict[str, Any] = error if isinstance(error, dict) else {}
+    message, kind = fields.get("message"), fields.get("type")
+    message = message if isinstance(message, str) else ""
+    kind = kind if isinstance(kind, str) else None
+    if "credit balance is too low" in message:  # told as an invalid request
+        return OutOfCredit(message, upstream_status=status, upstream_code=kind)
+    return from_status(status, message, code=kind)
+
+
+def encode(error: FairleadError) -> dict[str, Any]:
+    """The whole body for our clients."""
+    kind = _TYPE_OF.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    told = {"type": kind, "message": str(error), "code": error.code, "param": error.param}
+    return {"type": "error", "error": told}

@@ -1,0 +1,165 @@
+"""Anthropic's messages. https://docs.anthropic.com/en/api/messages
+
+The codecs stand beside this file: `anthropic_request`, `anthropic_answer`, `anthropic_errors`.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw
+
+from fairlead.chat import Event, Request, Response
+from fairlead.errors import FairleadError, UpstreamError
+from fairlead.protocols import (
+    CONTENT,
+    DONE,
+    Envelope,
+    Summary,
+    anthropic_answer,
+    anthropic_errors,
+    anthropic_request,
+    envelope,
+    sse,
+)
+
+_KNOWN = frozenset(
+    "model messages max_tokens stream system temperature top_p top_k tools tool_choice thinking metadata stop_sequences"
+    " service_tier output_config container context_management mcp_servers"
+    " provider models route transforms session_id trace".split()
+)
+_encode = msgspec.json.encode
+
+
+class AnthropicMessages:
+    """The format of `/messages`: a `ChatProtocol`."""
+
+    name = anthropic_request.NAME
+    media_types = ("application/json", "text/event-stream")
+
+    def path(self, model: str, stream: bool) -> str:
+        return "/messages"
+
+    # ---- the same format: look, do not translate
+
+    def peek(self, body: bytes) -> Envelope:
+        fields = envelope.split(body, _KNOWN)
+        return Envelope(
+            fields=fields,
+            messages=envelope.messages(fields),
+            model=envelope.read(fields, "model", str),
+            stream=envelope.read(fields, "stream", bool) or False,
+            max_tokens=envelope.read(fields, "max_tokens", int),
+            include_usage=True,
+        )
+
+    def characters(self, taken: Envelope) -> int:
+        return sum(envelope.characters(taken.fields[name]) for name in ("system", "messages") if name in taken.fields)
+
+    def patch(
+        self, taken: Envelope, model: str, *, drop: frozenset[str], ask_usage: bool, default_max_tokens: int
+    ) -> bytes:
+        fields = taken.fields.copy()
+        for name in drop.intersection(fields):
+            del fields[name]
+        fields["model"] = Raw(_encode(model))
+        if taken.max_tokens is None:
+            fields["max_tokens"] = Raw(b"%d" % default_max_tokens)
+        return envelope.join(fields)
+
+    def summary(self, body: bytes) -> Summary:
+        message = anthropic_answer.understood(body)
+        usage = message.usage.words() if message.usage is not None else None
+        return Summary(message.id, message.model, usage, message.stop_reason)
+
+    def stream_reader(self) -> "StreamReader":
+        return StreamReader()
+
+    def dress(self, body: bytes) -> bytes:
+        return body
+
+    # ---- translation
+
+    def decode_request(self, body: bytes) -> Request:
+        return anthropic_request.decode(envelope.split(body, _KNOWN), body)
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> bytes:
+        return anthropic_request.encode(request, default_max_tokens)
+
+    def decode_response(self, body: bytes) -> Response:
+        return anthropic_answer.decode(body)
+
+    def encode_response(self, response: Response) -> bytes:
+        return anthropic_answer.encode(response)
+
+    def event_decoder(self) -> Callable[[bytes], list[Event]]:
+        return anthropic_answer.Decoder()
+
+    def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
+        return anthropic_answer.Encoder()
+
+    # ---- errors
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return anthropic_errors.decode(status, body)
+
+    def encode_error(self, error: FairleadError) -> bytes:
+        return _encode(anthropic_errors.encode(error))
+
+    def encode_error_event(self, error: FairleadError) -> bytes:
+        told = anthropic_errors.encode(error)
+        told["error"]["retryable"] = error.retryable
+        return sse.event(_encode(told), b"error")
+
+
+class StreamReader:
+    """Reads along. An ordinary delta is known by its first line, and never decoded."""
+
+    __slots__ = ("_committed", "_usage", "summary")
+
+    def __init__(self) -> None:
+        self.summary = Summary()
+        self._usage = anthropic_answer.UsageTold()
+        self._committed = False
+
+    def see(self, event: bytes) -> int:
+        if self._committed and event.startswith(b"event: content_block_delta\n") and event.endswith(b"}\n\n"):
+            return 0
+        payload = sse.data(event)
+        return self._look(anthropic_answer.understood_event(payload)) if payload else 0
+
+    def _look(self, event: anthropic_answer.StreamEvent) -> int:
+        match event.type:
+            case "message_start":
+                message = event.message or anthropic_answer.Message()
+                self.summary.id, self.summary.model = message.id, message.model
+                self._note(message.usage)
+                return 0
+            case "content_block_start":
+                return self._commit(_has_content(event.content_block))
+            case "content_block_delta":
+                delta = event.delta
+                return self._commit(delta is None or (delta.text != "" and delta.thinking != ""))
+            case "message_delta":
+                self._note(event.usage)
+                if event.delta is not None and event.delta.stop_reason:
+                    self.summary.finish_reason = event.delta.stop_reason
+                    return self._commit(True)
+            case "message_stop":
+                return DONE
+        return 0
+
+    def _note(self, usage: anthropic_answer.UsageTold | None) -> None:
+        self._usage = self._usage.then(usage)
+        self.summary.usage = self._usage.words()
+
+    def _commit(self, content: bool) -> int:
+        if not content:
+            return 0
+        self._committed = True
+        return CONTENT
+
+
+def _has_content(block: Raw) -> bool:
+    """A text or a thought begins empty; anything else is content by its mere beginning."""
+    told = msgspec.json.decode(block, type=anthropic_request.Block)
+    return bool(told.text or told.thinking) if told.type in ("text", "thinking") else True

@@ -1,0 +1,503 @@
+"""Requests for Anthropic's messages: their JSON, and our words for it.
+
+https://docs.anthropic.com/en/api/messages
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.chat import (
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Request,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)
+from fairlead.errors import InvalidRequest
+from fairlead.protocols.envelope import NULL, given, invalid
+
+NAME = "anthropic-messages"
+
+# A wish in words, as a budget of tokens. https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
+_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
+_SMALLEST_BUDGET = 1024
+_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
+_JSON_ONLY = "Answer with one JSON object and nothing else."
+_encode = msgspec.json.encode
+
+
+class Source(Struct):
+    """Where an image's or a document's content is."""
+
+    type: str
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    file_id: str | None = None
+
+
+class Block(Struct):
+    """A content block of any kind, as far as we read it."""
+
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Raw = NULL
+    source: Source | None = None
+    title: str | None = None
+    tool_use_id: str | None = None
+    content: str | list[Raw] | dict[str, Raw] | None = None
+    is_error: bool | None = None
+    citations: Raw = NULL
+    cache_control: Raw = NULL
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[Raw]
+
+
+class _Tool(Struct):
+    name: str | None = None
+    type: str | None = None
+    description: str | None = None
+    input_schema: Raw = NULL
+    strict: bool | None = None
+    cache_control: Raw = NULL
+
+
+class _Choice(Struct):
+    type: str
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class _Thinking(Struct):
+    type: str
+    budget_tokens: int | None = None
+
+
+class _Format(Struct):
+    type: str
+    schema: Raw = NULL
+
+
+class _Output(Struct):
+    effort: str | None = None
+    format: _Format | None = None
+
+
+class _Metadata(Struct):
+    user_id: str | None = None
+
+
+class _Request(Struct):
+    messages: list[_Message]
+    model: str = ""
+    system: str | list[Raw] | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    tools: list[Raw] | None = None
+    tool_choice: _Choice | None = None
+    thinking: _Thinking | None = None
+    output_config: _Output | None = None
+    metadata: _Metadata | None = None
+    service_tier: str | None = None
+
+
+_UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
+_request = msgspec.json.Decoder(_Request)
+_block = msgspec.json.Decoder(Block)
+_tool = msgspec.json.Decoder(_Tool)
+
+
+# ---- their JSON → our words
+
+
+def decode(fields: dict[str, Raw], body: bytes) -> Request:
+    """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
+    told: _Request = _typed(body, _request, "")
+    output = told.output_config or _Output()
+    return Request(
+        model=told.model,
+        messages=(*_system(told.system), *_decoded(told.messages)),
+        tools=tuple(_decoded_tool(raw, f"tools[{index}]") for index, raw in enumerate(told.tools or ())),
+        tool_choice=_decoded_choice(told.tool_choice),
+        parallel_tool_calls=False if told.tool_choice and told.tool_choice.disable_parallel_tool_use else None,
+        max_tokens=told.max_tokens,
+        temperature=told.temperature,
+        top_p=told.top_p,
+        top_k=told.top_k,
+        stop=tuple(told.stop_sequences or ()),
+        stream=bool(told.stream),
+        include_usage=True,
+        response_format=_decoded_format(output.format),
+        thinking=_decoded_thinking(told.thinking, output.effort),
+        user=told.metadata.user_id if told.metadata is not None else None,
+        service_tier=told.service_tier,
+        extra={name: Opaque(NAME, raw) for name, raw in fields.items() if name not in _UNDERSTOOD},
+    )
+
+
+def _typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[Any]", place: str) -> Any:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(error, place) from None
+    except RecursionError:
+        raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
+
+
+def _system(system: str | list[Raw] | None) -> Iterator[Message]:
+    parts = tuple(_content(system, "system"))
+    if parts:
+        yield Message("system", parts)
+
+
+def _decoded(messages: list[_Message]) -> Iterator[Message]:
+    """Results of tools stand in messages of their own in our words, before what the user says with them."""
+    for index, message in enumerate(messages):
+        place = f"messages[{index}]"
+        parts = tuple(_content(message.content, f"{place}.content"))
+        match message.role:
+            case "assistant" | "system":
+                yield Message(message.role, parts)
+            case "user":
+                results = tuple(part for part in parts if isinstance(part, ToolResult))
+                others = tuple(part for part in parts if not isinstance(part, ToolResult))
+                if results:
+                    yield Message("tool", results)
+                if others or not results:
+                    yield Message("user", others)
+            case role:
+                told = f"'{place}.role' must be user or assistant, not {role[:40]!r}."
+                raise InvalidRequest(told, param=f"{place}.role")
+
+
+def _content(content: str | list[Raw] | dict[str, Raw] | None, place: str) -> Iterator[Part]:
+    if isinstance(content, str):
+        if content:
+            yield Text(content)
+        return
+    if isinstance(content, dict):
+        raise InvalidRequest(f"'{place}' must be a string or an array.", param=place)
+    for index, raw in enumerate(content or ()):
+        at = f"{place}[{index}]"
+        yield part_of(_typed(raw, _block, at), raw, at)
+
+
+def part_of(block: Block, raw: Raw, place: str = "") -> Part:
+    """The part that a content block is. What only this format knows is Opaque."""
+    match block.type:
+        case "text" if block.text is not None:
+            return Text(block.text, given(block.cache_control), _citations(block.citations))
+        case "thinking" if block.thinking is not None:
+            signature = block.signature or None
+            return Reasoning(block.thinking, signature, protocol=NAME if signature else None)
+        case "redacted_thinking" if block.data is not None:
+            return Reasoning(encrypted=block.data, protocol=NAME)
+        case "tool_use" if block.id is not None and block.name is not None:
+            return ToolUse(block.id, block.name, _arguments(block.input), given(block.cache_control))
+        case "tool_result" if block.tool_use_id is not None:
+            content = tuple(_content(block.content, f"{place}.content"))
+            return ToolResult(block.tool_use_id, content, bool(block.is_error), given(block.cache_control))
+        case "image" | "document" if block.source is not None:
+            return _media(block, raw)
+        case "text" | "thinking" | "redacted_thinking" | "tool_use" | "tool_result" | "image" | "document":
+            missing = {
+                "text": "text", "thinking": "thinking", "redacted_thinking": "data", "tool_use": "id or name",
+                "tool_result": "tool_use_id",
+            }.get(block.type, "source")  # fmt: skip
+            raise InvalidRequest(f"'{place}' is a {block.type} without {missing}.", param=place or None)
+    return Opaque(NAME, raw)
+
+
+def _arguments(raw: Raw) -> str:
+    return bytes(given(raw) or b"{}").decode()
+
+
+def _citations(raw: Raw) -> Opaque | None:
+    """Citations beside a text; in a request the field may also be a wish, which is an object."""
+    return Opaque(NAME, raw) if bytes(raw)[:1] == b"[" and bytes(raw) != b"[]" else None
+
+
+def _media(block: Block, raw: Raw) -> Part:
+    assert block.source is not None
+    source, kind = block.source, "image" if block.type == "image" else "document"
+    facts: dict[str, Any] = {"name": block.title, "cache": given(block.cache_control)}
+    match source.type:
+        case "base64":
+            return Media(kind, source.media_type, data=source.data, **facts)  # type: ignore[arg-type]
+        case "url":
+            return Media(kind, url=source.url, **facts)  # type: ignore[arg-type]
+        case "file":
+            return Media(kind, file_id=source.file_id, **facts)  # type: ignore[arg-type]
+        case "text":
+            return Media(kind, source.media_type, text=source.data, **facts)  # type: ignore[arg-type]
+    return Opaque(NAME, raw)
+
+
+def _decoded_tool(raw: Raw, place: str) -> Tool | Opaque:
+    tool: _Tool = _typed(raw, _tool, place)
+    if tool.type not in (None, "custom"):
+        return Opaque(NAME, raw)
+    if not tool.name:
+        raise InvalidRequest(f"'{place}.name' is missing.", param=f"{place}.name")
+    return Tool(tool.name, tool.description, given(tool.input_schema), tool.strict, given(tool.cache_control))
+
+
+def _decoded_choice(choice: _Choice | None) -> ToolChoice | None:
+    match choice:
+        case None:
+            return None
+        case _Choice(type="auto" | "none" as mode):
+            return ToolChoice(mode)
+        case _Choice(type="any"):
+            return ToolChoice("required")
+        case _Choice(type="tool", name=str(name)):
+            return ToolChoice("named", name)
+    raise InvalidRequest("'tool_choice.type' must be auto, any, none, or tool with 'name'.", param="tool_choice.type")
+
+
+def _decoded_format(told: _Format | None) -> ResponseFormat | None:
+    if told is None or told.type != "json_schema":
+        return None
+    return ResponseFormat("json_schema", schema=given(told.schema))
+
+
+def _decoded_thinking(told: _Thinking | None, effort: str | None) -> Thinking | None:
+    match told:
+        case None:
+            return None if effort is None else Thinking(effort=effort, adaptive=True)
+        case _Thinking(type="disabled"):
+            return Thinking(enabled=False)
+        case _Thinking(type="adaptive"):
+            return Thinking(effort=effort, adaptive=True)
+        case _Thinking(budget_tokens=budget):
+            return Thinking(effort=effort, budget_tokens=budget)
+
+
+# ---- our words → their JSON
+
+
+def encode(request: Request, default_max_tokens: int) -> bytes:
+    """The body that asks for `request`. What only another format knows is left out."""
+    system, messages = _split_off_system(request.messages)
+    if request.response_format is not None and request.response_format.kind == "json_object":
+        system = [*system, Text(_JSON_ONLY)]
+    turns = _turns(messages)
+    max_tokens = request.max_tokens if request.max_tokens is not None else default_max_tokens
+    thinking = _thinking(request, turns)
+    if thinking is not None and "budget_tokens" in thinking and max_tokens <= thinking["budget_tokens"]:
+        max_tokens += thinking["budget_tokens"]
+    body: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": max_tokens,
+        "system": _encoded_system(system),
+        "messages": turns,
+        "tools": [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None,
+        "tool_choice": _encoded_choice(request),
+        "stop_sequences": [text for text in request.stop if text.strip()] or None,
+        "stream": request.stream or None,
+        "thinking": thinking,
+        "output_config": _encoded_output(request),
+        "metadata": {"user_id": request.user} if request.user is not None else None,
+        "service_tier": request.service_tier if request.service_tier in ("auto", "standard_only") else None,
+    }
+    if thinking is None:  # a model that thinks takes neither
+        body["temperature"] = None if request.temperature is None else min(max(request.temperature, 0.0), 1.0)
+        body["top_k"], body["top_p"] = request.top_k, request.top_p
+    extra = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
+    return _encode({**extra, **{name: value for name, value in body.items() if value is not None}})
+
+
+def _split_off_system(messages: Sequence[Message]) -> tuple[list[Text], Sequence[Message]]:
+    """The instructions that lead, and everything after them."""
+    texts: list[Text] = []
+    for index, message in enumerate(messages):
+        if message.role not in ("system", "developer"):
+            return texts, messages[index:]
+        texts += [part for part in message.parts if isinstance(part, Text) and part.text]
+    return texts, ()
+
+
+def _encoded_system(texts: Sequence[Text]) -> Any:
+    if any(text.cache is not None for text in texts):
+        return [_marked({"type": "text", "text": text.text}, text.cache) for text in texts]
+    return "\n\n".join(text.text for text in texts) or None
+
+
+def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Users and assistants take turns; a user's turn begins with the results of tools."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = [block for block in map(encoded_block, message.parts) if block is not None]
+        if not blocks:
+            continue
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": role, "content": blocks})
+    for turn in turns:
+        if turn["role"] == "user":
+            turn["content"].sort(key=lambda block: not _is_result(block))
+    _without_trailing_space(turns)
+    return turns
+
+
+def _is_result(block: Any) -> bool:
+    return isinstance(block, dict) and block["type"] == "tool_result"
+
+
+def _without_trailing_space(turns: list[dict[str, Any]]) -> None:
+    """An answer that the model shall go on with may not end in white space."""
+    if turns and turns[-1]["role"] == "assistant":
+        last = turns[-1]["content"][-1]
+        if isinstance(last, dict) and last["type"] == "text":
+            last["text"] = last["text"].rstrip() or "…"
+
+
+def encoded_block(part: Part) -> Any:
+    """A content block, None where there is nothing to say in this format."""
+    match part:
+        case Text(text=text, cache=cache, extra=extra):
+            if not text:
+                return None
+            block = {"type": "text", "text": text}
+            if extra is not None and extra.protocol == NAME:
+                block["citations"] = extra.raw  # type: ignore[assignment]
+            return _marked(block, cache)
+        case Reasoning(protocol=protocol, signature=signature, encrypted=encrypted) if protocol == NAME:
+            if encrypted is not None:
+                return {"type": "redacted_thinking", "data": encrypted}
+            return {"type": "thinking", "thinking": part.text, "signature": signature} if signature else None
+        case ToolUse(id=id, name=name, cache=cache):
+            return _marked({"type": "tool_use", "id": _id(id), "name": name, "input": _input(part)}, cache)
+        case ToolResult(id=id, content=content, is_error=is_error, cache=cache):
+            told = {"type": "tool_result", "tool_use_id": _id(id)}
+            blocks = [block for block in map(encoded_block, content) if block is not None]
+            facts = {**({"content": blocks} if blocks else {}), **({"is_error": True} if is_error else {})}
+            return _marked({**told, **facts}, cache)
+        case Media():
+            return _encoded_media(part)
+        case Opaque(protocol=protocol, raw=raw) if protocol == NAME:
+            return raw
+    return None
+
+
+def _marked(block: dict[str, Any], cache: Raw | None) -> dict[str, Any]:
+    return block if cache is None else {**block, "cache_control": cache}
+
+
+def _id(id: str) -> str:
+    """Ids may hold letters, digits, `_` and `-` only."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", id)
+
+
+def _input(part: ToolUse) -> Raw:
+    arguments = part.arguments.strip() or "{}"
+    try:
+        if isinstance(msgspec.json.decode(arguments), dict):
+            return Raw(arguments.encode())
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    told = f"The arguments of the call {part.id[:60]!r} of the tool {part.name[:60]!r} must be a JSON object."
+    raise InvalidRequest(told, param="messages")
+
+
+def _encoded_media(media: Media) -> dict[str, Any]:
+    if media.kind == "audio":
+        raise InvalidRequest("This model's provider takes no audio.", param="messages")
+    source: dict[str, Any]
+    if media.file_id is not None:
+        source = {"type": "file", "file_id": media.file_id}
+    elif media.url is not None:
+        source = {"type": "url", "url": media.url}
+    elif media.text is not None:
+        source = {"type": "text", "media_type": "text/plain", "data": media.text}
+    else:
+        mime = media.mime or ("image/png" if media.kind == "image" else "application/pdf")
+        source = {"type": "base64", "media_type": mime, "data": media.data or ""}
+    title = {"title": media.name} if media.name and media.kind == "document" else {}
+    return _marked({"type": media.kind, "source": source, **title}, media.cache)
+
+
+def _encoded_tool(tool: Tool | Opaque) -> Any:
+    if isinstance(tool, Opaque):
+        return tool.raw if tool.protocol == NAME else None
+    told: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        told["description"] = tool.description
+    told["input_schema"] = tool.schema if tool.schema is not None else {"type": "object", "properties": {}}
+    return _marked(told, tool.cache)
+
+
+def _encoded_choice(request: Request) -> dict[str, Any] | None:
+    if not request.tools:
+        return None
+    choice = request.tool_choice
+    names: dict[Literal["auto", "none", "required", "named"], str] = {
+        "auto": "auto", "none": "none", "required": "any", "named": "tool",
+    }  # fmt: skip
+    told: dict[str, Any] | None = None
+    if choice is not None:
+        told = {"type": names[choice.mode], **({"name": choice.name} if choice.mode == "named" else {})}
+    if request.parallel_tool_calls is False and (told is None or told["type"] != "none"):
+        told = {**(told or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return told
+
+
+def _thinking(request: Request, turns: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Whether and how much to think; not where Anthropic would refuse it."""
+    wish = request.thinking
+    if wish is None:
+        return None
+    if not wish.enabled or _forces_tool(request) or _broke_off_thinking(turns):
+        return None
+    if wish.adaptive:
+        return {"type": "adaptive"}
+    budget = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
+    return {"type": "enabled", "budget_tokens": max(budget, _SMALLEST_BUDGET)}
+
+
+def _forces_tool(request: Request) -> bool:
+    return bool(request.tools) and request.tool_choice is not None and request.tool_choice.mode in ("required", "named")
+
+
+def _broke_off_thinking(turns: list[dict[str, Any]]) -> bool:
+    """Results follow a turn that called tools without showing its thought: it must be gone on with as it began."""
+    if len(turns) < 2 or not any(map(_is_result, turns[-1]["content"])):
+        return False
+    first = turns[-2]["content"][0]
+    return not (isinstance(first, dict) and first["type"] in ("thinking", "redacted_thinking"))
+
+
+def _encoded_output(request: Request) -> dict[str, Any] | None:
+    told: dict[str, Any] = {}
+    wish, shape = request.thinking, request.response_format
+    if wish is not None and wish.adaptive and wish.effort in _EFFORTS:
+        told["effort"] = wish.effort
+    if shape is not None and shape.kind == "json_schema" and shape.schema is not None:
+        told["format"] = {"type": "json_schema", "schema": shape.schema}
+    return told or None
