@@ -208,7 +208,11 @@ class UpstreamModelNotFound(UpstreamError):
     status, code, kind = 404, "model_not_found", "invalid_request_error"
 
     def told(self, provider: str) -> str:
-        return f"{provider} has no such model: {_masked(self.message)}" if self.message else f"{provider} has no such model."
+        return (
+            f"{provider} has no such model: {_masked(self.message)}"
+            if self.message
+            else f"{provider} has no such model."
+        )
 
 
 class CredentialRejected(UpstreamError):
@@ -279,7 +283,12 @@ class UpstreamBroken(UpstreamError):
 
 
 def from_status(
-    status: int, message: str = "", *, param: str | None = None, code: str | None = None, retry_after: float | None = None
+    status: int,
+    message: str = "",
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    retry_after: float | None = None,
 ) -> UpstreamError:
     """The error that an upstream status stands for. `message` is the provider's, `code` its error code if it has one."""
     facts: dict[str, Any] = {
@@ -311,7 +320,9 @@ def from_status(
     return UpstreamBroken(f"it answered status {status}", **facts)
 
 
-_CONTENT_POLICY_CODES = frozenset({"content_policy_violation", "content_filter", "moderation_blocked", "content_policy"})
+_CONTENT_POLICY_CODES = frozenset(
+    {"content_policy_violation", "content_filter", "moderation_blocked", "content_policy"}
+)
 
 # Whatever looks like an organisation's id or a piece of a key. The tail of an OpenAI message reads "sk-abc***xyz".
 _SECRETS = re.compile(r"\b(?:org|proj|sk|pk|rk|gsk|xai|key|acct|user)[-_][\w*.\-]{6,}|\bAIza[\w\-]{20,}|\bBearer\s+\S+")

@@ -173,7 +173,9 @@ class Pipeline:
             snapshot.credentials.get(provider.name),
             call.headers if translation.passes else None,
         )
-        return UpstreamRequest(self._origin(provider.base_urls[wire.name], provider.ca_file), head, body, snapshot.timeouts)
+        return UpstreamRequest(
+            self._origin(provider.base_urls[wire.name], provider.ca_file), head, body, snapshot.timeouts
+        )
 
     def _origin(self, url: str, ca_file: str | None) -> Origin:
         key = (url, ca_file)

@@ -55,7 +55,9 @@ async def demo(port: int, *, once: bool, state: Path) -> None:
         try:
             await server.listen()
         except OSError as error:
-            raise SystemExit(f"Port {port} cannot be had ({error.strerror}). Take another: make demo PORT=8081") from None
+            raise SystemExit(
+                f"Port {port} cannot be had ({error.strerror}). Take another: make demo PORT=8081"
+            ) from None
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, server.drain)
         serving = asyncio.create_task(server.serve())

@@ -34,7 +34,9 @@ class Finding(Struct, frozen=True):
 class Health:
     """State and probes of this process. `ready` is set by whoever starts and drains it."""
 
-    def __init__(self, probes: Mapping[str, Probe], catalog: Catalog, auth: Auth, *, every_seconds: float = 10.0) -> None:
+    def __init__(
+        self, probes: Mapping[str, Probe], catalog: Catalog, auth: Auth, *, every_seconds: float = 10.0
+    ) -> None:
         self.probes, self.catalog, self.auth = probes, catalog, auth
         self.every_seconds = every_seconds
         self.ready = False

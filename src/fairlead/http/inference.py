@@ -201,12 +201,20 @@ def error_headers(error: FairleadError, size: int) -> list[Header]:
 def identity(call: Call) -> list[Header]:
     """The call's id, under the names that clients of either protocol look for."""
     value = call.id.encode()
-    return [(b"x-request-id", value), (b"request-id", value)] if call.operation == "messages" else [(b"x-request-id", value)]
+    return (
+        [(b"x-request-id", value), (b"request-id", value)]
+        if call.operation == "messages"
+        else [(b"x-request-id", value)]
+    )
 
 
 def _check_json(kind: bytes) -> None:
     essence = kind.split(b";", 1)[0].strip().lower()
-    if essence and essence != b"application/json" and not (essence.startswith(b"application/") and essence.endswith(b"+json")):
+    if (
+        essence
+        and essence != b"application/json"
+        and not (essence.startswith(b"application/") and essence.endswith(b"+json"))
+    ):
         shown = essence[:80].decode("latin-1")
         raise UnsupportedMediaType(f"The body is {shown!r}; send JSON with 'content-type: application/json'.")
 

@@ -1,0 +1,132 @@
+"""Who calls: a bearer key becomes a principal.
+
+Keys of the configuration file are asked first; then what is known, by the hash of the key; then the database, once
+for all who ask at the same time. A database fault is 503 for unknown keys, while known ones go on from their last good
+copy. Keys that another process changed are noticed within a second.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from fairlead.errors import InvalidKey, Unavailable
+from fairlead.resources import Key, Principal
+
+log = logging.getLogger("fairlead.auth")
+
+_EVERY_SECONDS = 0.4
+_UNKNOWN_SECONDS = 30.0  # a new key is noticed at once all the same: it moves the generation
+_LONGEST_SECRET = 4096
+
+
+class Store(Protocol):
+    """Where keys are. The calls block, and raise what they raise when the database is away."""
+
+    def find(self, hash: bytes) -> Key | None: ...
+
+    def valid(self, hashes: Sequence[bytes]) -> set[bytes]: ...
+
+    def generation(self) -> int: ...
+
+    def data_version(self) -> int: ...
+
+
+class Auth:
+    """Looks keys up, and remembers: `capacity` known ones, and as many that are none."""
+
+    def __init__(self, store: Store, *, capacity: int = 10_000) -> None:
+        self._store, self._capacity = store, capacity
+        self._known: dict[bytes, Principal] = {}
+        self._unknown: dict[bytes, float] = {}  # → when to ask again, monotonic
+        self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+
+    async def identify(self, headers: Mapping[bytes, bytes], file_keys: Mapping[bytes, Principal]) -> Principal:
+        """Whose key `headers` carry: `Authorization: Bearer …` or `x-api-key`. Raises InvalidKey, Unavailable."""
+        secret = _secret(headers)
+        if not secret or len(secret) > _LONGEST_SECRET:
+            raise InvalidKey
+        # What is compared is a hash of what was sent, so that the time it takes tells nothing about any key.
+        hash = hashlib.sha256(secret).digest()
+        principal = file_keys.get(hash) or self._known.get(hash)
+        if principal is not None:
+            return principal
+        principal = await self._asked(hash)
+        if principal is None:
+            raise InvalidKey
+        return principal
+
+    async def _asked(self, hash: bytes) -> Principal | None:
+        """From the database, unless it said no a moment ago; one question for all who wait for the same answer."""
+        if self._unknown.get(hash, 0.0) > time.monotonic():
+            return None
+        task = self._asking.get(hash)
+        if task is None:
+            task = self._asking[hash] = asyncio.create_task(self._look_up(hash))
+            task.add_done_callback(lambda _: self._asking.pop(hash, None))
+        return await asyncio.shield(task)
+
+    async def _look_up(self, hash: bytes) -> Principal | None:
+        try:
+            key = await asyncio.to_thread(self._store.find, hash)
+        except Exception as error:
+            log.warning("keys cannot be looked up: %s", error)
+            raise Unavailable("Keys cannot be looked up at the moment. Try again shortly.") from None
+        if key is None or key.revoked_us is not None:
+            _remember(self._unknown, hash, time.monotonic() + _UNKNOWN_SECONDS, self._capacity)
+            return None
+        principal = _principal(key)
+        _remember(self._known, hash, principal, self._capacity)
+        return principal
+
+    async def watch(self) -> None:
+        """Until cancelled: notice when other processes change keys."""
+        version: int | None = None
+        generation: int | None = None
+        while True:
+            try:
+                moved = await asyncio.to_thread(self._store.data_version)
+                if moved != version:
+                    now = await asyncio.to_thread(self._store.generation)
+                    if generation is not None and now != generation:
+                        await self._forget()
+                    version, generation = moved, now
+            except Exception as error:
+                log.warning("keys cannot be watched: %s", error)
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def _forget(self) -> None:
+        """Keys have changed: drop those that are no longer valid, and every no."""
+        self._unknown.clear()
+        hashes = list(self._known)
+        valid = await asyncio.to_thread(self._store.valid, hashes)
+        for hash in hashes:
+            if hash not in valid:
+                self._known.pop(hash, None)
+
+
+def _remember(cache: dict[bytes, object], hash: bytes, value: object, capacity: int) -> None:
+    if len(cache) >= capacity:
+        del cache[next(iter(cache))]
+    cache[hash] = value
+
+
+def _secret(headers: Mapping[bytes, bytes]) -> bytes | None:
+    value = headers.get(b"authorization")
+    if value is not None and value[:7].lower() == b"bearer ":
+        return value[7:].strip()
+    return headers.get(b"x-api-key")
+
+
+def _principal(key: Key) -> Principal:
+    return Principal(
+        key_id=key.id,
+        name=key.name,
+        scopes=frozenset(key.scopes),
+        organization_id=key.organization_id,
+        team_id=key.team_id,
+        environment_id=key.environment_id,
+        user_id=key.user_id,
+    )

@@ -1,0 +1,153 @@
+"""The immutable index of everything the data plane needs to know, and the swap of one for the next.
+
+A requested name resolves in this order: a configured model; `provider/model`; a provider's claims; an aggregator
+(which takes any `author/slug`); the configured model `*`.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from fairlead.errors import CredentialMissing, InvalidRequest, ModelNotFound
+from fairlead.resources import Credential, Defaults, Endpoint, Model, Policy, Principal, Provider, Route
+from fairlead.upstream import Timeouts
+
+_REMEMBERED = 4096  # resolved names; clients choose them, so there is a bound
+_LONGEST_COMPARED = 100  # characters of a name that nearest names are looked for
+
+
+class Listed(Struct, frozen=True):
+    """A line of the list of models."""
+
+    name: str
+    owner: str
+
+
+class Snapshot:
+    """One world, from a call's start to its end. Built whole, never changed."""
+
+    def __init__(
+        self,
+        *,
+        providers: Sequence[Provider] = (),
+        credentials: Mapping[str, Credential] | None = None,
+        models: Sequence[Model] = (),
+        file_keys: Mapping[bytes, Principal] | None = None,
+        policy: Policy = Policy(),  # noqa: B008  # frozen
+        defaults: Defaults = Defaults(),  # noqa: B008  # frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
+    ) -> None:
+        """`providers` in the order in which their claims count. `file_keys`: SHA-256 of a key → whose it is."""
+        self.providers = {provider.name: provider for provider in providers}
+        self.credentials = dict(credentials or {})
+        self.models = {model.name: model for model in models}
+        self.file_keys = dict(file_keys or {})
+        self.policy, self.defaults, self.timeouts = policy, defaults, timeouts
+        self._routes: dict[str, Route] = {}
+
+    def serves(self, provider: Provider) -> bool:
+        """Whether `provider` can be asked: it has its credential, or needs none."""
+        return provider.signing.kind == "none" or provider.name in self.credentials
+
+    def resolve(self, model: str | None, principal: Principal | None = None) -> Route:
+        """The route behind a requested name. Raises InvalidRequest (no name), ModelNotFound, CredentialMissing."""
+        name = model or self.defaults.model
+        if not name:
+            raise InvalidRequest("'model' is missing: name the model to ask.", param="model")
+        route = self._routes.get(name)
+        if route is None:
+            route = self._resolved(name)
+            if len(self._routes) < _REMEMBERED:
+                self._routes[name] = route
+        return route
+
+    def _resolved(self, name: str) -> Route:
+        configured = self.models.get(name)
+        if configured is not None:
+            return self._of_model(name, configured)
+        found = self._candidates(name)
+        for endpoint in found:
+            if self.serves(endpoint.provider):
+                return Route(name, (endpoint,))
+        catch_all = self.models.get("*")
+        if catch_all is not None:
+            return self._of_model(name, catch_all)
+        if found:
+            raise self._missing(name, [endpoint.provider for endpoint in found])
+        raise ModelNotFound(name, self.nearest(name))
+
+    def _of_model(self, name: str, model: Model) -> Route:
+        serving = tuple(endpoint for endpoint in model.endpoints if self.serves(endpoint.provider))
+        if not serving:
+            raise self._missing(name, [endpoint.provider for endpoint in model.endpoints])
+        return Route(name, serving)
+
+    def _candidates(self, name: str) -> list[Endpoint]:
+        """Where the name could be had, best first, with a credential or without."""
+        found = []
+        head, slash, rest = name.partition("/")
+        if slash and rest and head in self.providers:
+            found.append(Endpoint(self.providers[head], rest))
+        found += [Endpoint(provider, name) for provider in self.providers.values() if _claims(provider, name)]
+        if slash and rest:
+            found += [Endpoint(provider, name) for provider in self.providers.values() if provider.aggregator]
+        return found
+
+    def _missing(self, name: str, providers: Iterable[Provider]) -> CredentialMissing:
+        return CredentialMissing(
+            name,
+            {
+                provider.name: provider.credential_env or f"[providers.{provider.name}] credential"
+                for provider in providers
+            },
+        )
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """The three names that are most like `name`."""
+        known = [listed.name for listed in self.names({})]
+        known += [
+            f"{provider.name}/{name.rpartition('/')[2]}"
+            for provider in self.providers.values()
+            if self.serves(provider)
+        ]
+        close = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=3, cutoff=0.0)
+        return tuple(close)
+
+    def names(self, listings: Mapping[str, Sequence[str]]) -> list[Listed]:
+        """What can be asked for: configured names, claims, and what providers list (`listings`: provider → names)."""
+        listed = {name: Listed(name, "fairlead") for name in self.models if name != "*"}
+        for provider in self.providers.values():
+            if not self.serves(provider):
+                continue
+            for name in (*provider.claims, *(f"{provider.name}/{own}" for own in listings.get(provider.name, ()))):
+                listed.setdefault(name, Listed(name, provider.name))
+        return list(listed.values())
+
+    def find(self, name: str, listings: Mapping[str, Sequence[str]]) -> Listed | None:
+        """The line of `name`, if it can be asked for."""
+        if name in self.models:
+            return Listed(name, "fairlead")
+        for endpoint in self._candidates(name):
+            provider = endpoint.provider
+            if self.serves(provider) and (
+                not provider.aggregator or endpoint.model in listings.get(provider.name, (endpoint.model,))
+            ):
+                return Listed(name, provider.name)
+        return None
+
+
+def _claims(provider: Provider, name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in provider.claims)
+
+
+class Catalog:
+    """Holds the current snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.current = snapshot
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """From now on calls begin in another world; those under way end in theirs."""
+        self.current = snapshot

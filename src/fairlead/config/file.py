@@ -1,0 +1,369 @@
+"""Reads a configuration: TOML, the environment's overrides, secrets. Collects every problem before it gives up."""
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fairlead.config import InvalidConfigs, Wishes
+from fairlead.config.places import Places
+from fairlead.errors import InvalidConfig
+from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
+from fairlead.resources import ALL_SCOPES, Credential, Defaults, Endpoint, Model, Policy, Principal, Provider
+from fairlead.settings import Database, Logging, Server, Settings
+from fairlead.upstream import Timeouts
+
+S = TypeVar("S", bound=Struct)
+DEFAULT_FILE = "fairlead.toml"
+SIMULATOR = "sim"
+_SHORTEST_SECRET = 32
+
+_Count = Annotated[int, Meta(ge=1)]
+_Seconds = Annotated[float, Meta(gt=0)]
+
+
+class _Defaults(Struct):
+    model: str | None = None
+    max_tokens: _Count = Defaults().max_tokens
+
+
+class _Policy(Struct):
+    max_messages: _Count | None = None
+    max_characters: _Count | None = None
+    max_tokens: _Count | None = None
+
+
+class _Timeouts(Struct):
+    connect_seconds: _Seconds = Timeouts().connect
+    first_byte_seconds: _Seconds = Timeouts().first_byte
+    silence_seconds: _Seconds = Timeouts().silence
+    total_seconds: _Seconds = Timeouts().total
+
+
+class _Model(Struct):
+    endpoints: list[str] = []
+
+
+class _Key(Struct):
+    name: str = ""
+    secret: str | dict[str, str] = ""
+    scopes: list[str] = list(ALL_SCOPES[:1])
+
+
+# Sections of scalars; the environment overrides all but the time-outs: FAIRLEAD_<SECTION>_<NAME>.
+SCALARS: dict[str, type[Struct]] = {
+    "server": Server, "database": Database, "logging": Logging, "defaults": _Defaults, "policy": _Policy,
+    "timeouts": _Timeouts,
+}  # fmt: skip
+OVERRIDABLE = ("server", "database", "logging", "defaults", "policy")
+SECTIONS = (*SCALARS, "providers", "models", "keys")
+OTHER_VARIABLES = frozenset({"FAIRLEAD_CONFIG", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"})
+_LATER = {
+    "redis": "counters are in memory and there is one process, which needs no Redis",
+    "limits": "limits come with a later version",
+    "budgets": "budgets come with a later version",
+    "cache": "caching comes with a later version",
+}
+
+
+def load(path: Path | None, environ: Mapping[str, str], *, find: bool = True, simulator: bool = False) -> Wishes:
+    """The wishes of the file at `path` and of `environ`. Raises InvalidConfigs.
+
+    Without a path: $FAIRLEAD_CONFIG, else ./fairlead.toml if it is there and `find`. `simulator` offers `sim/…` as a
+    row `[providers.sim]` would.
+    """
+    return _Reader(located(path, environ, find=find), environ, simulator).wishes()
+
+
+def located(path: Path | None, environ: Mapping[str, str], *, find: bool = True) -> Path | None:
+    """Which file `load` reads."""
+    if path is None and environ.get("FAIRLEAD_CONFIG"):
+        return Path(environ["FAIRLEAD_CONFIG"])
+    default = Path(DEFAULT_FILE)
+    return default if path is None and find and default.is_file() else path
+
+
+class _Reader:
+    """One reading; `problems` grows on the way."""
+
+    def __init__(self, path: Path | None, environ: Mapping[str, str], simulator: bool) -> None:
+        self.path, self.environ, self.simulator = path, environ, simulator
+        self.problems: list[InvalidConfig] = []
+        self.places = Places("")
+        self.told = self._parsed()
+
+    def wishes(self) -> Wishes:
+        for name in self.told:
+            if name not in SECTIONS:
+                self._wrong((name,), _LATER.get(name) or _unknown("section", name, SECTIONS))
+        scalars = {name: self._scalars(name, kind) for name, kind in SCALARS.items()}
+        self._check_environ()
+        self._check_database(scalars["database"])
+        providers, credentials = self._providers()
+        wishes = Wishes(
+            settings=Settings(scalars["server"], scalars["database"], scalars["logging"]),  # type: ignore[arg-type]
+            providers=tuple(providers.values()),
+            credentials=credentials,
+            models=tuple(self._models(providers)),
+            file_keys=self._keys(),
+            policy=Policy(*msgspec.structs.astuple(scalars["policy"])),
+            defaults=Defaults(*msgspec.structs.astuple(scalars["defaults"])),
+            timeouts=Timeouts(*msgspec.structs.astuple(scalars["timeouts"])),
+        )
+        if self.problems:
+            raise InvalidConfigs(self.problems)
+        return wishes
+
+    # ---- problems
+
+    def _wrong(self, path: tuple[str, ...], message: str) -> None:
+        name = self.path.name if self.path is not None else None
+        dotted = ".".join(path)
+        self.problems.append(
+            InvalidConfig(f"{dotted}: {message}", file=name, line=self.places.line(*path), path=dotted)
+        )
+
+    def _parsed(self) -> dict[str, Any]:
+        if self.path is None:
+            return {}
+        try:
+            text = self.path.read_text(encoding="utf-8")
+            self.places = Places(text)
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            at = re.search(r"\(at line (\d+)", str(error))
+            line = int(at[1]) if at else None
+            problem = InvalidConfig(f"not TOML: {error}", file=self.path.name, line=line)
+        except UnicodeDecodeError as error:
+            problem = InvalidConfig(f"not UTF-8: byte {error.start}", file=self.path.name)
+        except OSError as error:
+            problem = InvalidConfig(f"{self.path} cannot be read: {error.strerror}")
+        raise InvalidConfigs([problem])
+
+    # ---- sections of scalars
+
+    def _scalars(self, section: str, kind: type[S]) -> S:
+        told = self._table(self.told.get(section, {}), (section,))
+        if section in OVERRIDABLE:
+            told = {**told, **self._overrides(section, kind)}
+        return self._struct(told, kind, (section,))
+
+    def _overrides(self, section: str, kind: type[Struct]) -> dict[str, Any]:
+        prefix = f"FAIRLEAD_{section.upper()}_"
+        found = {}
+        for field in msgspec.structs.fields(kind):
+            value = self.environ.get(prefix + field.name.upper())
+            if value is not None:
+                try:
+                    found[field.name] = msgspec.convert(value, field.type, strict=False)
+                except msgspec.ValidationError as error:
+                    self._wrong_variable(prefix + field.name.upper(), _told(error))
+        return found
+
+    def _check_environ(self) -> None:
+        known = {
+            f"FAIRLEAD_{section.upper()}_{field.name.upper()}"
+            for section in OVERRIDABLE
+            for field in msgspec.structs.fields(SCALARS[section])
+        }
+        for name in self.environ:
+            ours = name.startswith(tuple(f"FAIRLEAD_{section.upper()}_" for section in OVERRIDABLE))
+            if ours and name not in known and name not in OTHER_VARIABLES:
+                self._wrong_variable(name, _unknown("variable", name, known))
+
+    def _wrong_variable(self, name: str, message: str) -> None:
+        self.problems.append(InvalidConfig(f"{name}: {message}", file="environment", path=name))
+
+    def _check_database(self, database: Struct) -> None:
+        url: str = getattr(database, "url", "")
+        if not url.startswith("sqlite:///"):
+            self._wrong(("database", "url"), "this version knows sqlite:///FILE only")
+
+    # ---- providers
+
+    def _providers(self) -> tuple[dict[str, Provider], dict[str, Credential]]:
+        told = self._table(self.told.get("providers", {}), ("providers",))
+        merged = {name: row for name, row in rows().items() if name != SIMULATOR or self.simulator or name in told}
+        for name, value in told.items():
+            path = ("providers", name)
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+                self._wrong(path, "a provider's name has lower-case letters, digits, '-', '_' and '.' only")
+                continue
+            merged[name] = self._row(self._table(value, path), path, merged.get(name))
+        providers = {name: provider_of(name, row) for name, row in merged.items()}
+        credentials = {}
+        for name, row in merged.items():
+            value = self._credential(name, row)
+            if value:
+                credentials[name] = Credential(name, value)
+        return providers, credentials
+
+    def _row(self, told: dict[str, Any], path: tuple[str, ...], known: Row | None) -> Row:
+        row = self._struct(told, Row, path)
+        given = {field: value for field in row.__struct_fields__ if (value := getattr(row, field)) is not None}
+        row = msgspec.structs.replace(known or Row(), **given)
+        if not row.protocols:
+            self._wrong(path, f"'protocols' is missing: one or more of {', '.join(PROTOCOLS)}")
+        for protocol in row.protocols or ():
+            if protocol not in PROTOCOLS:
+                self._wrong((*path, "protocols"), _unknown("protocol", protocol, PROTOCOLS))
+        urls = row.protocols.values() if isinstance(row.protocols, dict) else [row.base_url]
+        for url in urls:
+            self._check_url(url, (*path, "base_url"))
+        if isinstance(row.signing, dict) and list(row.signing) != ["header"]:
+            self._wrong((*path, "signing"), 'must be "bearer", "none" or { header = "x-api-key" }')
+            row = msgspec.structs.replace(row, signing=None)
+        for quirk in row.quirks or ():
+            if quirk not in quirks.KNOWN:
+                self._wrong((*path, "quirks"), _unknown("quirk", quirk, quirks.KNOWN))
+        for header, value in (row.headers or {}).items():
+            if not re.fullmatch(r"[A-Za-z0-9-]+", header) or not _fits_a_line(value):
+                self._wrong((*path, "headers", header), "is not a header's name, or its value has control characters")
+        return self._with_ca(row, path)
+
+    def _with_ca(self, row: Row, path: tuple[str, ...]) -> Row:
+        if row.ca_file is None or self.path is None:
+            return row
+        file = self.path.parent / row.ca_file
+        if not file.is_file():
+            self._wrong((*path, "ca_file"), f"{row.ca_file} is not there")
+        return msgspec.structs.replace(row, ca_file=str(file))
+
+    def _check_url(self, url: str | None, path: tuple[str, ...]) -> None:
+        try:
+            parts = urlsplit(url or "")
+            right = parts.scheme in ("http", "https", "simulator") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            right = False
+        if not right or not _fits_a_line(url or "") or " " in (url or ""):
+            self._wrong(path, "must be the address of an API, version included: https://api.example.com/v1")
+
+    def _credential(self, name: str, row: Row) -> str | None:
+        path = ("providers", name, "credential")
+        if row.credential is None:
+            value = self.environ.get(row.credential_env) if row.credential_env else None
+        else:
+            value = self._secret(row.credential, path, must=False)
+        if value is not None and not _fits_a_line(value):
+            self._wrong(path, "holds control characters")
+        return value
+
+    def _secret(self, told: str | dict[str, str], path: tuple[str, ...], *, must: bool) -> str | None:
+        """A secret as it is, or from where it is: {env = "NAME"}, {file = "path"}."""
+        if isinstance(told, str):
+            return told
+        match list(told.items()):
+            case [("env", name)]:
+                if must and not self.environ.get(name):
+                    self._wrong(path, f"the variable {name} is not set")
+                return self.environ.get(name)
+            case [("file", name)]:
+                try:
+                    return ((self.path.parent if self.path else Path()) / name).read_text(encoding="utf-8").strip()
+                except OSError as error:
+                    self._wrong(path, f"{name} cannot be read: {error.strerror}")
+                    return None
+        self._wrong(path, 'must be a string, { env = "NAME" } or { file = "path" }')
+        return None
+
+    # ---- models and keys
+
+    def _models(self, providers: Mapping[str, Provider]) -> Iterable[Model]:
+        for name, value in self._table(self.told.get("models", {}), ("models",)).items():
+            path = ("models", name)
+            told = self._struct(self._table(value, path), _Model, path)
+            if not told.endpoints:
+                self._wrong((*path, "endpoints"), 'must name at least one endpoint: ["provider/model"]')
+            endpoints = []
+            for wish in told.endpoints:
+                head, slash, rest = wish.partition("/")
+                if not slash or not rest:
+                    self._wrong((*path, "endpoints"), f"{wish!r} must be provider/model")
+                elif head not in providers:
+                    self._wrong((*path, "endpoints"), _unknown("provider", head, providers))
+                else:
+                    endpoints.append(Endpoint(providers[head], rest))
+            yield Model(name, tuple(endpoints))
+
+    def _keys(self) -> dict[bytes, Principal]:
+        found: dict[bytes, Principal] = {}
+        told = self.told.get("keys", [])
+        if not isinstance(told, list):
+            self._wrong(("keys",), "must be written as [[keys]]")
+            return found
+        for index, value in enumerate(told):
+            path = ("keys", str(index))
+            key = self._struct(self._table(value, path), _Key, path)
+            secret = self._secret(key.secret, (*path, "secret"), must=True)
+            if secret is None:
+                continue
+            hash = hashlib.sha256(secret.encode()).digest()
+            self._check_key(key, secret, path)
+            if hash in found or any(key.name == other.name for other in found.values()):
+                self._wrong((*path, "name"), f"the name {key.name!r} or its secret is there twice")
+            found[hash] = Principal(f"file:{key.name}", key.name, frozenset(key.scopes))
+        return found
+
+    def _check_key(self, key: _Key, secret: str, path: tuple[str, ...]) -> None:
+        if not key.name:
+            self._wrong((*path, "name"), "is missing")
+        if len(secret) < _SHORTEST_SECRET:
+            self._wrong((*path, "secret"), f"must have {_SHORTEST_SECRET} characters or more")
+        for scope in key.scopes:
+            if scope not in ALL_SCOPES:
+                self._wrong((*path, "scopes"), _unknown("scope", scope, ALL_SCOPES))
+
+    # ---- shapes
+
+    def _table(self, value: Any, path: tuple[str, ...]) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self._wrong(path, f"must be a table, [{'.'.join(path)}]")
+        return {}
+
+    def _struct(self, told: dict[str, Any], kind: type[S], path: tuple[str, ...]) -> S:
+        """`told` as a `kind`, field by field: what is wrong is a problem, and stays at its default."""
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        right = {}
+        for name, value in told.items():
+            if name not in fields:
+                self._wrong((*path, name), _unknown("option", name, fields))
+                continue
+            try:
+                right[name] = msgspec.convert(value, fields[name].type)
+            except msgspec.ValidationError as error:
+                self._wrong((*path, name), _told(error))
+        return kind(**right)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"unknown {what} {name!r}; {hint}"
+
+
+def _told(error: msgspec.ValidationError) -> str:
+    return str(error).replace("`", "'").replace("Expected", "must be")
+
+
+def _fits_a_line(text: str) -> bool:
+    return all(0x20 <= ord(c) < 0x100 and ord(c) != 0x7F for c in text)
+
+
+def variables() -> list[str]:
+    """Every variable that is read: overrides, and the credentials of known providers."""
+    overrides = [
+        f"FAIRLEAD_{section.upper()}_{field.name.upper()}"
+        for section in OVERRIDABLE
+        for field in msgspec.structs.fields(SCALARS[section])
+    ]
+    credentials = [row.credential_env for row in rows().values() if row.credential_env]
+    return ["FAIRLEAD_CONFIG", *overrides, *credentials]

@@ -1,0 +1,84 @@
+"""The head of a request to a provider: where it goes, who we are, and the few headers of a client that go along."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from fairlead import __version__
+from fairlead.errors import InvalidRequest
+from fairlead.resources import Credential, Provider
+from fairlead.upstream import Origin
+
+# What of a client's headers goes up, in pass-through only; there it wins over the row's, because the official SDKs
+# send newer versions than a row knows.
+FROM_CLIENT = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
+_LONGEST_VALUE = 8 << 10
+_REMEMBERED = 4096
+_heads: dict[tuple[object, ...], tuple[Provider, bytes]] = {}  # the provider is kept so that its id stays its own
+
+
+def request_head(
+    provider: Provider,
+    protocol: str,
+    path: str,
+    credential: Credential | None,
+    client_headers: Mapping[bytes, bytes] | None,
+) -> bytes:
+    """Request line and headers of a POST, each ended by CRLF, without content-length and the empty line.
+
+    `path` is relative to the provider's base URL for `protocol`. `client_headers` in pass-through only. Raises
+    InvalidRequest for a client's header that cannot be sent on.
+    """
+    sent = () if client_headers is None else tuple([client_headers.get(name) for name in FROM_CLIENT])
+    key = (id(provider), protocol, path, credential and credential.value, sent)
+    known = _heads.get(key)
+    if known is None:
+        own = {name: _checked(name, value) for name, value in zip(FROM_CLIENT, sent, strict=False) if value is not None}
+        known = provider, _head("POST", provider, provider.base_urls[protocol] + path, credential, own)
+        if len(_heads) >= _REMEMBERED:
+            _heads.clear()
+        _heads[key] = known
+    return known[1]
+
+
+def get_head(provider: Provider, url: str, credential: Credential | None) -> bytes:
+    """The head of a GET of `url`."""
+    return _head("GET", provider, url, credential, {})
+
+
+def _head(
+    method: str, provider: Provider, url: str, credential: Credential | None, client: dict[bytes, bytes]
+) -> bytes:
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {
+        b"host": Origin.of(url).host_header.encode(),
+        b"user-agent": f"fairlead/{__version__}".encode(),
+        b"accept": b"*/*",
+        b"accept-encoding": b"identity",
+    }
+    if method == "POST":
+        headers[b"content-type"] = b"application/json"
+    headers.update({name.lower().encode(): value.encode("latin-1") for name, value in provider.headers.items()})
+    headers.update(client)
+    if credential is not None:
+        headers.update(_proof(provider, credential))
+    lines = [f"{method} {target} HTTP/1.1".encode(), *(name + b": " + value for name, value in headers.items())]
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def _proof(provider: Provider, credential: Credential) -> dict[bytes, bytes]:
+    match provider.signing.kind:
+        case "bearer":
+            return {b"authorization": b"Bearer " + credential.value.encode("latin-1")}
+        case "header":
+            return {provider.signing.header.encode(): credential.value.encode("latin-1")}
+        case "none":
+            return {}
+
+
+def _checked(name: bytes, value: bytes) -> bytes:
+    """`value`, if it cannot break out of its line."""
+    if len(value) > _LONGEST_VALUE or any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in value):
+        shown = name.decode()
+        raise InvalidRequest(f"The header '{shown}' is too long or holds control characters.", param=shown)
+    return value

@@ -1,0 +1,49 @@
+"""What is fixed at start: where to listen, what to keep, what to log. A change acts at the next start."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+MIB = 1 << 20
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Size = Annotated[int, Meta(ge=1024)]
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """The process: its address, its folder, its bounds."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080  # 0: any free one
+    state_dir: str = "./.fairlead"
+    max_body_bytes: Size = 32 * MIB
+    max_response_bytes: Size = 64 * MIB
+    max_buffered_bytes: Size = 512 * MIB  # all calls together; beyond it new ones are 503
+    max_event_bytes: Size = 32 * MIB
+    max_connections: Annotated[int, Meta(ge=1)] | None = None  # None: what file descriptors allow
+    heartbeat_seconds: Seconds = 15.0
+    header_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 75.0
+    drain_notice_seconds: Annotated[float, Meta(ge=0)] = 5.0
+    drain_seconds: Annotated[float, Meta(ge=0)] = 30.0
+
+
+class Database(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where keys and records are; a relative SQLite path lies below `server.state_dir`."""
+
+    url: str = "sqlite:///fairlead.db"
+
+
+class Logging(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is logged, and how: "auto" is text on a terminal and JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+    access: bool = True
+
+
+class Settings(Struct, frozen=True):
+    server: Server = Server()
+    database: Database = Database()
+    logging: Logging = Logging()

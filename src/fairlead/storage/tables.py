@@ -1,0 +1,89 @@
+"""The tables. Times are epoch microseconds, money is nano-USD, both BIGINT: SQLite drops time zones, floats drop cents.
+
+Organisation, team, environment and user stand in every row from the first day on; they are "default" until there
+are others. A change here comes with a migration beside it.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+
+metadata = MetaData()
+
+
+def _owners() -> list[Column[str]]:
+    names = ("organization_id", "team_id", "environment_id", "user_id")
+    return [Column(name, String, nullable=False, server_default="default") for name in names]
+
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the secret
+    Column("prefix", String, nullable=False),
+    Column("last_four", String, nullable=False),
+    Column("scopes", String, nullable=False),  # separated by spaces
+    Column("created_us", BigInteger, nullable=False),
+    Column("revoked_us", BigInteger),
+    *_owners(),
+)
+
+# One row: how often keys have changed. Other processes watch it.
+key_generation = Table("key_generation", metadata, Column("generation", BigInteger, nullable=False))
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String, primary_key=True),
+    *_owners(),
+    Column("key_id", String, nullable=False),
+    Column("operation", String, nullable=False),
+    Column("protocol", String, nullable=False),
+    Column("model", String),  # as requested
+    Column("provider", String),  # of the attempt that answered
+    Column("upstream_model", String),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("error_code", String),
+    Column("attempts", Integer, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("first_content_us", BigInteger),
+    Column("ended_us", BigInteger, nullable=False),
+    Index("calls_started", "started_us"),
+    Index("calls_key_started", "key_id", "started_us"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("call_id", String, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    *_owners(),
+    Column("key_id", String, nullable=False),
+    Column("provider", String, nullable=False),
+    Column("model", String, nullable=False),  # as the provider calls it
+    Column("protocol", String, nullable=False),
+    Column("credential_id", String, nullable=False),
+    Column("sends", Integer, nullable=False),
+    Column("status", Integer),
+    Column("outcome", String, nullable=False),
+    Column("error_code", String),
+    Column("finish_reason", String),
+    Column("upstream_id", String),
+    Column("upstream_model", String),
+    Column("upstream_request_id", String),
+    Column("started_us", BigInteger, nullable=False),
+    Column("first_content_us", BigInteger),
+    Column("ended_us", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("input_audio_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_audio_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("estimated", Boolean, nullable=False),  # the provider told no usage
+    Index("attempts_started", "started_us"),
+)
