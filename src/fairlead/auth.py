@@ -10,12 +10,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fairlead.errors import InvalidKey, Unavailable
 from fairlead.resources import Key, Principal
 
 log = logging.getLogger("fairlead.auth")
+T = TypeVar("T")
 
 _EVERY_SECONDS = 0.4
 _UNKNOWN_SECONDS = 30.0  # a new key is noticed at once all the same: it moves the generation
@@ -107,7 +108,7 @@ class Auth:
                 self._known.pop(hash, None)
 
 
-def _remember(cache: dict[bytes, object], hash: bytes, value: object, capacity: int) -> None:
+def _remember(cache: dict[bytes, T], hash: bytes, value: T, capacity: int) -> None:
     if len(cache) >= capacity:
         del cache[next(iter(cache))]
     cache[hash] = value

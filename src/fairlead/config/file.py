@@ -54,7 +54,7 @@ class _Model(Struct):
 class _Key(Struct):
     name: str = ""
     secret: str | dict[str, str] = ""
-    scopes: list[str] = list(ALL_SCOPES[:1])
+    scopes: tuple[str, ...] = ALL_SCOPES[:1]
 
 
 # Sections of scalars; the environment overrides all but the time-outs: FAIRLEAD_<SECTION>_<NAME>.

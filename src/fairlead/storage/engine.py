@@ -1,8 +1,8 @@
 """The database: opened, migrated, and spoken to by several threads. SQLite in this version.
 
-SQL is written with SQLAlchemy's Core and compiled once; rows go in and out through `sqlite3` itself, which costs a third of
-what Core's execution does. Writes begin with BEGIN IMMEDIATE: a transaction that reads first and then writes fails at once
-when another writer came between, however long it would be willing to wait.
+SQL is written with SQLAlchemy's Core and compiled once; rows go in and out through `sqlite3` itself, which costs a
+third of what Core's execution does. Writes begin with BEGIN IMMEDIATE: a transaction that reads first and then writes
+fails at once when another writer came between, however long it would be willing to wait.
 """
 
 import sqlite3
@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from fairlead.storage import migrate
 
@@ -24,7 +25,8 @@ Row = tuple[Any, ...]
 
 def compiled(statement: ClauseElement) -> tuple[str, Sequence[str]]:
     """The SQL text of `statement`, and the names of its parameters in their order."""
-    told = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))  # type: ignore[no-untyped-call]
+    told = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    assert isinstance(told, SQLCompiler)
     return str(told), told.positiontup or ()
 
 

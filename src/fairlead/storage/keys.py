@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, literal_column, or_, select, update
 
 from fairlead.resources import ALL_SCOPES, Key
 from fairlead.storage import tables
@@ -29,7 +29,9 @@ _REVOKE, _ = compiled(
     )
 )
 _GENERATION, _ = compiled(select(tables.key_generation.c.generation))
-_NEXT_GENERATION, _ = compiled(update(tables.key_generation).values(generation=tables.key_generation.c.generation + 1))
+_NEXT_GENERATION, _ = compiled(
+    update(tables.key_generation).values(generation=tables.key_generation.c.generation + literal_column("1"))
+)
 
 
 def digest(secret: str | bytes) -> bytes:

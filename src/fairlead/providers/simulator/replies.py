@@ -1,0 +1,278 @@
+"""From the bytes of a request to the bytes of its reply, faults and pauses included; no I/O."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Literal
+
+from msgspec import Struct
+
+from fairlead.errors import InvalidRequest
+from fairlead.protocols import sse
+from fairlead.providers.simulator import dialects, faults
+from fairlead.providers.simulator.dialects import Dialect, without_usage
+from fairlead.providers.simulator.faults import NONE, Faults
+from fairlead.providers.simulator.models import MODELS, Answer, mishap, perform
+
+FAULT_HEADER = b"x-simulator-fault"
+Ending = Literal["whole", "silent", "cut", "reset"]
+_JSON, _EVENTS, _HTML = b"application/json", b"text/event-stream; charset=utf-8", b"text/html; charset=utf-8"
+_MAX_JOINED_BYTES = 64 << 10
+_MAX_REMEMBERED = 512  # replies
+_REMEMBERED_BYTES = 16 << 10  # the largest request that is remembered; its reply is of its own size
+_REMEMBERED_TOKENS = 256  # the longest answer that is remembered
+_PAGE = (
+    b"<html>\r\n<head><title>%d</title></head>\r\n<body>\r\n<center><h1>%d</h1></center>\r\n"
+    b"<hr><center>a proxy on the way</center>\r\n</body>\r\n</html>\r\n"
+)
+_MESSAGES = {
+    401: "Incorrect API key provided.", 402: "Your credit balance is too low.", 429: "Rate limit reached for requests.",
+    500: "The server had an error while processing your request.", 503: "The engine is currently overloaded.",
+    529: "Overloaded",
+}  # fmt: skip
+
+
+class Reply(Struct):
+    """What goes back: a head, unless the connection ends before it, and the body's chunks, each after its pause."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    chunks: Iterable[tuple[float, bytes]]  # seconds to wait, and bytes
+    length: int | None = None  # for content-length; None: the body is chunked, or ends with the connection
+    wait: float = 0.0  # seconds before the head
+    ending: Ending = "whole"
+    headless: bool = False  # the ending comes before the head
+    closes: bool = False  # the connection ends with the body
+    drip: float | None = None  # seconds between bytes that come one by one
+    wire: bytes | None = None  # head and body in one, where a server can say them at once
+
+
+class Simulator:
+    """Answers requests by their path. Equal requests get equal replies, so small ones are remembered."""
+
+    def __init__(
+        self, *, protocols: Iterable[str] | None = None, credential: str | None = None, any_model: bool = True
+    ) -> None:
+        """`protocols`: served, by name; None: all. `credential`: what clients must send. `any_model`: unknown models
+        are answered like `echo`, not with 404."""
+        served = None if protocols is None else frozenset(protocols)
+        self._dialects = {
+            path: dialect for path, dialect in dialects.BY_PATH.items() if served is None or dialect.name in served
+        }
+        self._credential = None if credential is None else credential.encode()
+        self._any_model = any_model
+        self._remembered: dict[tuple[str, bytes, bytes], Reply] = {}
+
+    def reply(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
+        """The reply to one request; `headers` have names in lower case."""
+        path = "/" + target.partition("?")[0].lstrip("/").removeprefix("v1/")
+        spoken = self._spoken(path, headers)
+        if not self._admits(headers):
+            return _refusal(spoken, 401, _MESSAGES[401])
+        if method == "GET" and path == "/models":
+            return _json(200, spoken.models(MODELS))
+        dialect = self._dialects.get(path)
+        if dialect is None:
+            return _refusal(spoken, 404, f"Unknown request URL: {method} {path[:100]}", code="unknown_url")
+        if method != "POST":
+            return _refusal(dialect, 405, f"Not allowed to {method[:20]} on {path}.", code="method_not_allowed")
+        asked = headers.get(FAULT_HEADER, b"")
+        key = (path, asked, body)
+        remembered = self._remembered.get(key)
+        if remembered is not None:
+            return remembered
+        reply = self._answered(dialect, asked.decode("latin-1"), body)
+        if isinstance(reply.chunks, tuple) and len(body) <= _REMEMBERED_BYTES:
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = reply
+        return reply
+
+    def _spoken(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
+        """The dialect that errors are told in."""
+        if path in self._dialects:
+            return self._dialects[path]
+        only_anthropic = set(self._dialects.values()) == {dialects.MESSAGES}
+        return dialects.MESSAGES if only_anthropic or b"anthropic-version" in headers else dialects.CHAT
+
+    def _admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        if self._credential is None:
+            return True
+        return self._credential in (
+            headers.get(b"x-api-key"),
+            headers.get(b"authorization", b"").removeprefix(b"Bearer "),
+        )
+
+    def _answered(self, dialect: Dialect, header: str, body: bytes) -> Reply:
+        try:
+            request = dialect.decode(body)
+            asked = faults.asked(request.model, header)
+        except InvalidRequest as error:
+            return _refusal(dialect, 400, error.message, code=error.code, param=error.param)
+        model, wanted = asked.model, asked.faults
+        if model not in MODELS and not self._any_model:
+            message = f"The model {request.model[:200]!r} does not exist; there are {', '.join(MODELS)}."
+            return _refusal(dialect, 404, message, code="model_not_found", param="model")
+        if model == "flaky" and wanted == NONE:
+            wanted = mishap(request)
+        refused = _instead(dialect, wanted)
+        if refused is not None:
+            return refused
+        answer = perform(request, wire=dialect.name, model=model, faults=wanted)
+        usage = answer.response.usage
+        small = usage is not None and usage.output_tokens <= _REMEMBERED_TOKENS
+        if not request.stream:
+            return _whole(dialect, answer, wanted, keep=small)
+        encode = dialect.encoder(request)
+        chunks = ((pause, told) for pause, event in answer.events() if (told := encode(event)))
+        return _stream(dialect, chunks, wanted, keep=small)
+
+
+def joined(reply: Reply) -> Iterator[tuple[float, bytes]]:
+    """The chunks of `reply` as they are sent: what needs no pause together, or byte by byte where it drips."""
+    if reply.drip is not None:
+        for pause, chunk in reply.chunks:
+            for place in range(len(chunk)):
+                yield (reply.drip if place else max(pause, reply.drip)), chunk[place : place + 1]
+        return
+    wait, held, size = 0.0, [], 0
+    for pause, chunk in reply.chunks:
+        if held and (pause or size >= _MAX_JOINED_BYTES):
+            yield wait, held[0] if len(held) == 1 else b"".join(held)
+            wait, held, size = 0.0, [], 0
+        wait += pause
+        held.append(chunk)
+        size += len(chunk)
+    if held:
+        yield wait, held[0] if len(held) == 1 else b"".join(held)
+
+
+# ---- replies
+
+
+def _json(status: int, body: bytes, *more: tuple[bytes, bytes]) -> Reply:
+    return Reply(status, ((b"content-type", _JSON), *more), ((0.0, body),), len(body))
+
+
+def _refusal(
+    dialect: Dialect, status: int, message: str, *, code: str | None = None, param: str | None = None
+) -> Reply:
+    return _json(status, dialect.error(status, message, code=code, param=param))
+
+
+def _instead(dialect: Dialect, wanted: Faults) -> Reply | None:
+    """The reply of a fault that leaves nothing of the answer."""
+    after = (b"retry-after", wanted.retry_after.encode()) if wanted.retry_after is not None else None
+    if wanted.html is not None:
+        page = _PAGE % (wanted.html, wanted.html)
+        reply = Reply(wanted.html, ((b"content-type", _HTML), *((after,) if after else ())), ((0.0, page),), len(page))
+    elif wanted.status is not None:
+        if after is None and wanted.status in (429, 503, 529):
+            after = (b"retry-after", b"1")
+        message = _MESSAGES.get(wanted.status, "The simulator was asked to fail.")
+        reply = _json(wanted.status, dialect.error(wanted.status, message), *((after,) if after else ()))
+    elif wanted.empty:
+        reply = _json(200, b"")
+    else:
+        return None
+    return _spoilt(reply, wanted)
+
+
+def _whole(dialect: Dialect, answer: Answer, wanted: Faults, *, keep: bool) -> Reply:
+    body = dialect.encode(answer.whole())
+    if wanted.no_usage:
+        body = without_usage(body)
+    if wanted.error is not None:
+        body = dialect.error(500, _MESSAGES[500])
+    if wanted.malformed is not None:
+        body = body[: len(body) // 2]
+    reply = _json(200, body, (b"x-request-id", _request_id(answer)))
+    reply.wait = answer.seconds()
+    ended = _ending(wanted)
+    if ended is not None:
+        reply.ending, events = ended
+        reply.headless = events == faults.BEFORE
+        reply.chunks = ((0.0, body[: len(body) // 2]),) if events > 0 else ()
+    if not keep:
+        reply.chunks = iter(reply.chunks)
+    return _spoilt(reply, wanted)
+
+
+def _stream(dialect: Dialect, chunks: Iterator[tuple[float, bytes]], wanted: Faults, *, keep: bool) -> Reply:
+    reply = Reply(200, ((b"content-type", _EVENTS), (b"cache-control", b"no-cache")), ())
+    if wanted is not NONE:
+        chunks = _disturbed(dialect, chunks, wanted)
+        ended = _ending(wanted)
+        if ended is not None:
+            reply.ending, events = ended
+            reply.headless = events == faults.BEFORE
+            chunks = islice(chunks, max(events, 0))
+    reply.chunks = tuple(chunks) if keep and wanted.text_bytes is None else chunks
+    if wanted.wrong_length is not None:
+        reply.chunks = tuple(reply.chunks)
+        reply.length = sum(len(chunk) for _, chunk in reply.chunks)
+    return _spoilt(reply, wanted)
+
+
+def _request_id(answer: Answer) -> bytes:
+    return b"req_" + answer.response.id.rpartition("_" if "_" in answer.response.id else "-")[2].encode()
+
+
+# ---- faults
+
+
+def _ending(wanted: Faults) -> tuple[Ending, int] | None:
+    """How the answer breaks off, and after how many events."""
+    if wanted.reset is not None:
+        return "reset", wanted.reset
+    if wanted.cut is not None:
+        return "cut", wanted.cut
+    return None if wanted.stall is None else ("silent", wanted.stall)
+
+
+def _spoilt(reply: Reply, wanted: Faults) -> Reply:
+    """`reply` with the faults that any reply can have."""
+    if wanted is NONE:
+        return reply
+    reply.wait += wanted.delay
+    reply.drip = wanted.drip
+    if wanted.close:
+        reply.length, reply.closes = None, True
+    if wanted.wrong_length is not None and reply.length is not None:
+        reply.length += wanted.wrong_length
+        reply.closes = True
+        if reply.ending == "whole":
+            reply.ending = "cut"
+    return reply
+
+
+def _disturbed(
+    dialect: Dialect, chunks: Iterator[tuple[float, bytes]], wanted: Faults
+) -> Iterator[tuple[float, bytes]]:
+    """The events of a stream one by one, with those faults that are among them."""
+    for number, (pause, event) in enumerate(_events(chunks)):
+        if number == wanted.malformed:
+            yield 0.0, dialect.broken_event
+        if number == wanted.error:
+            yield 0.0, dialect.error_event()
+            return
+        if wanted.no_done and dialect.is_end(event):
+            continue
+        if wanted.no_usage and b'"usage"' in event:
+            stripped = without_usage(sse.data(event))
+            if b'"choices":[]' in stripped:
+                continue
+            event = sse.event(stripped, sse.name(event))
+        pause = pause if wanted.every is None else wanted.every
+        for _ in range(wanted.repeat if _has_text(event) else 1):
+            yield pause, event
+
+
+def _events(chunks: Iterator[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
+    for pause, chunk in chunks:
+        for place, event in enumerate(chunk.split(b"\n\n")[:-1]):
+            yield (0.0 if place else pause), event + b"\n\n"
+
+
+def _has_text(event: bytes) -> bool:
+    text = (b'"delta":{"content":', b'"delta":{"reasoning_content":', b'"choices":[{"text":', b"content_block_delta")
+    return any(mark in event for mark in text) and b'"role"' not in event
