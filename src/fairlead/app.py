@@ -1,7 +1,7 @@
 """Builds the house: wishes → storage → snapshot → pipeline → ASGI application. Imports everybody, imported by none
 but the command line.
 
-    house = House(wishes, environ=os.environ)
+    house = House(read)       # read() gives the wishes as they are now
     await house.open()        # storage, catalogue, background work
     house.asgi                # the application
     await house.aclose()      # writes what is owed, closes what was opened
@@ -10,7 +10,7 @@ but the command line.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,8 +34,10 @@ from fairlead.protocols.openai_completions import OpenAICompletions
 from fairlead.protocols.openrouter_chat import OpenRouterChat, OpenRouterCompletions
 from fairlead.providers.listing import Listings
 from fairlead.providers.simulator import SimulatorTransport
-from fairlead.storage import open_storage
-from fairlead.telemetry.logs import AccessLog, AccessRecord
+from fairlead.storage.engine import Database, open_database
+from fairlead.storage.keys import KeyStore
+from fairlead.storage.records import Records
+from fairlead.telemetry.logs import AccessLog, AccessRecord, wants_text
 from fairlead.upstream import Transport
 from fairlead.upstream.pool import Pool
 from fairlead.usage.ledger import Ledger
@@ -56,26 +58,29 @@ class House:
 
     def __init__(
         self,
-        wishes: Wishes,
+        read: Callable[[], Wishes],
         *,
-        environ: Mapping[str, str],
         config_file: Path | None = None,
-        with_simulator: bool = False,
         access_log: TextIO | None = None,
     ) -> None:
-        """`config_file` is watched for changes. `with_simulator` offers `sim/*` even if no row asks for it."""
+        """`read` gives the wishes as they are now, or raises InvalidConfigs; `config_file` is watched for changes."""
+        wishes = read()
         settings = wishes.settings
         self.settings = settings.server
-        self.storage = open_storage(settings.database.url, Path(settings.server.state_dir))
-        self.catalog = Catalog(snapshot(wishes, environ, with_simulator=with_simulator))
-        self.auth = Auth(self.storage.keys)
-        self.ledger = Ledger(self.storage.writer())
+        folder = Path(settings.server.state_dir)
+        self.database = open_database(settings.database.url, folder)
+        self.keys = KeyStore(self.database)
+        self.catalog = Catalog(snapshot(wishes))
+        self.auth = Auth(KeyStore(Database(self.database.path)))
+        self.ledger = Ledger(Records(self.database.path))
         self.transports: dict[str, Transport] = {"simulator": SimulatorTransport()}
         self.transports["http"] = self.transports["https"] = Pool()
-        self.listings = Listings(self.catalog, self.transports, self.storage.folder)
+        self.listings = Listings(self.catalog, self.transports, folder / "models.json")
         self.heartbeats = Heartbeats(self.settings.heartbeat_seconds)
-        self.access = AccessLog(access_log) if access_log is not None else None
-        self.reloader = Reloader(config_file, environ, self.catalog, with_simulator=with_simulator)
+        self.access: AccessLog | None = None
+        if access_log is not None:
+            self.access = AccessLog(access_log, text=wants_text(settings.logging.format, access_log))
+        self.reloader = Reloader(config_file, read, self.catalog, settings)
         self.pipeline = Pipeline(
             catalog=self.catalog,
             auth=self.auth,
@@ -125,7 +130,7 @@ class House:
         await self.ledger.aclose()
         if self.access is not None:
             self.access.close()
-        self.storage.close()
+        self.database.close()
 
     def _inference(self, operation: str, dialect: Wire) -> Inference:
         return Inference(
@@ -138,7 +143,7 @@ class House:
         )
 
     async def _database(self) -> tuple[Word, str]:
-        await self.storage.ping()
+        await asyncio.to_thread(self.keys.generation)
         return "ok", ""
 
     async def _ledger(self) -> tuple[Word, str]:

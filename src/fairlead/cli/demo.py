@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ import uvloop
 
 from fairlead.app import House
 from fairlead.cli.serve import edge
-from fairlead.config import load
+from fairlead.config.file import load
 from fairlead.errors import UpstreamError
 from fairlead.protocols.sse import EventCutter, data
 from fairlead.telemetry import logs
@@ -48,7 +49,7 @@ async def demo(port: int, *, once: bool, state: Path) -> None:
         "FAIRLEAD_SERVER_DRAIN_NOTICE_SECONDS": "0",
         "FAIRLEAD_SERVER_DRAIN_SECONDS": "1",
     }
-    house = House(load(None, environ, find=False), environ=environ, with_simulator=True)
+    house = House(partial(load, None, environ, find=False, simulator=True))
     await house.open()
     try:
         server = edge(house)
@@ -75,7 +76,7 @@ async def demo(port: int, *, once: bool, state: Path) -> None:
 
 def _fresh_key(house: House) -> str:
     """A key named "demo"; those of earlier runs are revoked."""
-    keys = house.storage.keys
+    keys = house.keys
     for key in keys.list():
         if key.name == "demo" and key.revoked_us is None:
             keys.revoke(key.id)

@@ -5,9 +5,10 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 import uvloop
@@ -15,7 +16,8 @@ import uvloop
 from fairlead import __version__
 from fairlead.app import House
 from fairlead.cli.check import tell_problems
-from fairlead.config import InvalidConfigs, Wishes, load
+from fairlead.config import InvalidConfigs, Wishes
+from fairlead.config.file import load, located
 from fairlead.http.server import EdgeServer, raise_descriptor_limit
 from fairlead.pipeline import INTERRUPTED
 from fairlead.telemetry import logs
@@ -32,26 +34,23 @@ def command(
         environ["FAIRLEAD_SERVER_HOST"] = host
     if port is not None:
         environ["FAIRLEAD_SERVER_PORT"] = str(port)
+    read = partial(load, config, environ)
     try:
-        wishes = load(config, environ)
+        logging = read().settings.logging
     except InvalidConfigs as problems:
         tell_problems(problems)
         raise typer.Exit(2) from None
-    logs.configure(wishes.settings.logging.level, wishes.settings.logging.format, sys.stderr)
-    uvloop.run(serve(wishes, environ))
+    logs.configure(logging.level, logging.format, sys.stderr)
+    uvloop.run(serve(read, located(config, environ), access_log=sys.stdout if logging.access else None))
 
 
-async def serve(wishes: Wishes, environ: Mapping[str, str]) -> None:
+async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_log: TextIO | None) -> None:
     """Open the house, listen, and drain when told to."""
     raise_descriptor_limit()
-    house = House(
-        wishes,
-        environ=environ,
-        access_log=sys.stdout if wishes.settings.logging.access else None,
-    )
+    house = House(read, config_file=config_file, access_log=access_log)
     await house.open()
     try:
-        secret = house.storage.keys.first_key()
+        secret = house.keys.first_key()
         server = edge(house)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,100 @@
+"""`fairlead keys`: make, list and revoke keys. Works on the database, whether a gateway runs or not."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from fairlead.cli.check import tell_problems
+from fairlead.config import InvalidConfigs
+from fairlead.config.file import load
+from fairlead.resources import ALL_SCOPES, Key
+from fairlead.storage.engine import open_database
+from fairlead.storage.keys import KeyStore
+
+app = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")]
+Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    scope: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(ALL_SCOPES)}.")] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Make a key and show its secret, once."""
+    scopes = scope or list(ALL_SCOPES[:1])
+    for wanted in scopes:
+        if wanted not in ALL_SCOPES:
+            raise typer.BadParameter(f"unknown scope {wanted!r}; known are {', '.join(ALL_SCOPES)}")
+    with _store(config) as store:
+        secret, key = store.create(name, scopes)
+    if json:
+        print(_encoded({**_told(key), "secret": secret}))
+    else:
+        print(f"{secret}\n\nThis is shown only now. Id: {key.id}, name: {key.name}, scopes: {', '.join(key.scopes)}")
+
+
+@app.command("list")
+def list_keys(config: Config = None, json: Json = False) -> None:
+    """Show all keys, without their secrets."""
+    with _store(config) as store:
+        keys = store.list()
+    if json:
+        print(_encoded([_told(key) for key in keys]))
+        return
+    for key in keys:
+        state = "revoked" if key.revoked_us is not None else "active"
+        created = datetime.fromtimestamp(key.created_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+        print(f"{key.id}  {key.prefix}…{key.last_four}  {state:8}{created}  {' '.join(key.scopes):20}  {key.name}")
+    if not keys:
+        print("There are no keys yet: fairlead keys create NAME")
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its id, or the first 8 characters of it.")],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Revoke a key: within a second every gateway refuses it."""
+    with _store(config) as store:
+        count = store.revoke(key)
+    if json:
+        print(_encoded({"revoked": count}))
+    elif count:
+        print(f"Revoked: {key}")
+    if not count:
+        typer.echo(f"There is no active key {key!r}: see fairlead keys list", err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _store(config: Path | None) -> Iterator[KeyStore]:
+    try:
+        settings = load(config, os.environ).settings
+    except InvalidConfigs as problems:
+        tell_problems(problems)
+        raise typer.Exit(2) from None
+    database = open_database(settings.database.url, Path(settings.server.state_dir))
+    try:
+        yield KeyStore(database)
+    finally:
+        database.close()
+
+
+def _told(key: Key) -> dict[str, Any]:
+    shown = ("id", "name", "prefix", "last_four", "scopes", "created_us", "revoked_us")
+    return {name: getattr(key, name) for name in shown}
+
+
+def _encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()

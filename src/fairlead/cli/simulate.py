@@ -1,0 +1,45 @@
+"""`fairlead simulate`: the simulator over HTTP, to stand where a provider would in tests, demos and benchmarks."""
+
+import asyncio
+import signal
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+import uvloop
+
+from fairlead.providers.simulator.server import SimulatorServer
+
+
+class Spoken(StrEnum):
+    """The protocols a simulated provider can speak."""
+
+    openai_chat = "openai-chat"
+    anthropic_messages = "anthropic-messages"
+    openai_completions = "openai-completions"
+
+
+def command(
+    protocol: Annotated[list[Spoken] | None, typer.Option(help="Speak only this; may be repeated.")] = None,
+    port: Annotated[int, typer.Option(help="Listen on this port; 0 takes a free one.")] = 9001,
+    host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
+    credential: Annotated[str | None, typer.Option(help="Answer 401 to whoever does not send this secret.")] = None,
+    pace: Annotated[float, typer.Option(min=0, help="Make all pauses longer or shorter; 0 leaves none.")] = 1.0,
+) -> None:
+    """Serve simulated models over HTTP until SIGTERM or Ctrl-C."""
+    protocols = [spoken.value for spoken in protocol] if protocol else None
+    uvloop.run(serve(SimulatorServer(protocols=protocols, credential=credential, pace=pace), host, port))
+
+
+async def serve(server: SimulatorServer, host: str, port: int) -> None:
+    """Listen, say where, and stay until a signal comes."""
+    told = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, told.set)
+    try:
+        await server.listen(host, port)
+    except OSError as error:
+        raise SystemExit(f"{host}:{port} cannot be had ({error.strerror}). Take another: --port 9002") from None
+    print(f"simulator listens on {server.base_url}", flush=True)
+    await told.wait()
+    await server.aclose()

@@ -1,0 +1,104 @@
+"""What providers say they serve: their own lists of models, read after start and every hour.
+
+The lists only show up in `GET /v1/models`; whether a call finds its model does not depend on them. They are kept in the
+state folder, so that a restart shows them at once. A provider that fails keeps its last list.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from fairlead.catalog import Catalog, Snapshot
+from fairlead.errors import FairleadError
+from fairlead.providers.signing import get_head
+from fairlead.resources import Provider
+from fairlead.upstream import Origin, Timeouts, Transport, UpstreamRequest
+
+log = logging.getLogger("fairlead.listing")
+
+_EVERY_SECONDS = 3600.0
+_MAX_BYTES = 8 << 20
+_MAX_MODELS = 5000
+_PATIENCE = Timeouts(connect=10, first_byte=30, silence=30, total=60)
+
+
+class _Model(Struct):
+    id: str
+
+
+class _List(Struct):
+    data: list[_Model]
+
+
+class Listings:
+    """The names each provider lists, by provider."""
+
+    def __init__(self, catalog: Catalog, transports: Mapping[str, Transport], file: Path) -> None:
+        self._catalog, self._transports, self._file = catalog, transports, file
+        self.names: Mapping[str, Sequence[str]] = self._kept()
+
+    async def run(self) -> None:
+        """Read all lists, wait, read them again; until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def refresh(self) -> None:
+        """Read the list of every provider that can be asked."""
+        snapshot = self._catalog.current
+        asked = [
+            provider for provider in snapshot.providers.values() if provider.models_path and snapshot.serves(provider)
+        ]
+        found = await asyncio.gather(*(self._listed(snapshot, provider) for provider in asked))
+        names = dict(self.names)
+        names.update({provider.name: own for provider, own in zip(asked, found, strict=True) if own is not None})
+        self.names = names
+        await asyncio.to_thread(self._keep)
+
+    async def _listed(self, snapshot: Snapshot, provider: Provider) -> list[str] | None:
+        """The names, None if they cannot be had."""
+        url = next(iter(provider.base_urls.values())) + (provider.models_path or "")
+        origin = Origin.of(url, provider.ca_file)
+        head = get_head(provider, url, snapshot.credentials.get(provider.name))
+        try:
+            body = await _body(self._transports[origin.scheme], UpstreamRequest(origin, head, b"", _PATIENCE))
+            return [model.id for model in msgspec.json.decode(body, type=_List).data[:_MAX_MODELS]]
+        except FairleadError as error:
+            log.info("%s gives no list of models: %s", provider.name, error.message)
+        except (msgspec.DecodeError, RecursionError) as error:
+            log.info("%s gives a list of models that we cannot read: %s", provider.name, error)
+        return None
+
+    def _kept(self) -> Mapping[str, Sequence[str]]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, list[str]])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def _keep(self) -> None:
+        fresh = self._file.with_suffix(".new")
+        try:
+            fresh.write_bytes(msgspec.json.encode(self.names))
+            fresh.replace(self._file)
+        except OSError as error:
+            log.warning("the lists of models cannot be kept: %s", error)
+
+
+async def _body(transport: Transport, request: UpstreamRequest) -> bytes:
+    """The body of a 200 answer. Raises UpstreamError, and msgspec.DecodeError for another status."""
+    response = await transport.send(request)
+    try:
+        if response.status != 200:
+            raise msgspec.DecodeError(f"status {response.status}")
+        body = b""
+        while chunk := await response.read():
+            body += chunk
+            if len(body) > _MAX_BYTES:
+                raise msgspec.DecodeError(f"it is larger than {_MAX_BYTES} bytes")
+        return body
+    finally:
+        response.close()
