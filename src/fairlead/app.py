@@ -95,7 +95,7 @@ class House:
         self.asgi = Routes(
             DIALECTS,
             self._inference,
-            models=Models(self.catalog, self.auth, lambda: self.listings.names, since=int(time.time())),
+            models=Models(self.catalog, self.auth, since=int(time.time())),
             health=self.health,
             seen=self._seen,
         )
@@ -176,8 +176,8 @@ class House:
                 attempts=len(call.attempts),
                 input_tokens=usage.input_tokens if usage is not None else None,
                 output_tokens=usage.output_tokens if usage is not None else None,
-                first_content_ms=None if first is None else (first - call.started_us) / 1000,
-                duration_ms=(now - call.started) * 1000,
+                first_content_ms=None if first is None else round((first - call.started_us) / 1000, 3),
+                duration_ms=round((now - call.started) * 1000, 3),
                 error=call.error.code if call.error is not None else None,
             )
         )
@@ -193,7 +193,7 @@ class House:
                     path=scope["path"],
                     status=status,
                     client=scope["client"][0] if scope.get("client") else "",
-                    duration_ms=seconds * 1000,
+                    duration_ms=round(seconds * 1000, 3),
                 )
             )
 

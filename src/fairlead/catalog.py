@@ -16,6 +16,7 @@ from fairlead.upstream import Timeouts
 
 _REMEMBERED = 4096  # resolved names; clients choose them, so there is a bound
 _LONGEST_COMPARED = 100  # characters of a name that nearest names are looked for
+_MOST_COMPARED = 500  # names it is compared with
 
 
 class Listed(Struct, frozen=True):
@@ -45,6 +46,7 @@ class Snapshot:
         self.models = {model.name: model for model in models}
         self.file_keys = dict(file_keys or {})
         self.policy, self.defaults, self.timeouts = policy, defaults, timeouts
+        self.listings: Mapping[str, Sequence[str]] = {}  # provider → the names its own list gives; the catalogue's
         self._routes: dict[str, Route] = {}
 
     def serves(self, provider: Provider) -> bool:
@@ -106,34 +108,29 @@ class Snapshot:
 
     def nearest(self, name: str) -> tuple[str, ...]:
         """The three names that are most like `name`."""
-        known = [listed.name for listed in self.names({})]
-        known += [
-            f"{provider.name}/{name.rpartition('/')[2]}"
-            for provider in self.providers.values()
-            if self.serves(provider)
-        ]
-        close = difflib.get_close_matches(name[:_LONGEST_COMPARED], known, n=3, cutoff=0.0)
-        return tuple(close)
+        known = [listed.name for listed in self.names()]
+        return tuple(difflib.get_close_matches(name[:_LONGEST_COMPARED], known[:_MOST_COMPARED], n=3, cutoff=0.0))
 
-    def names(self, listings: Mapping[str, Sequence[str]]) -> list[Listed]:
-        """What can be asked for: configured names, claims, and what providers list (`listings`: provider → names)."""
+    def names(self) -> list[Listed]:
+        """What can be asked for: configured names, claims, and what providers list themselves."""
         listed = {name: Listed(name, "fairlead") for name in self.models if name != "*"}
         for provider in self.providers.values():
             if not self.serves(provider):
                 continue
-            for name in (*provider.claims, *(f"{provider.name}/{own}" for own in listings.get(provider.name, ()))):
+            own = (f"{provider.name}/{model}" for model in self.listings.get(provider.name, ()))
+            for name in (*provider.claims, *own):
                 listed.setdefault(name, Listed(name, provider.name))
         return list(listed.values())
 
-    def find(self, name: str, listings: Mapping[str, Sequence[str]]) -> Listed | None:
+    def find(self, name: str) -> Listed | None:
         """The line of `name`, if it can be asked for."""
         if name in self.models:
             return Listed(name, "fairlead")
         for endpoint in self._candidates(name):
             provider = endpoint.provider
-            if self.serves(provider) and (
-                not provider.aggregator or endpoint.model in listings.get(provider.name, (endpoint.model,))
-            ):
+            listed = self.listings.get(provider.name)
+            # An aggregator takes any name with a slash in it; its list says which there are, once it is here.
+            if self.serves(provider) and not (provider.aggregator and listed and endpoint.model not in listed):
                 return Listed(name, provider.name)
         return None
 
@@ -146,8 +143,10 @@ class Catalog:
     """Holds the current snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.current = snapshot
+        self.listings: dict[str, Sequence[str]] = {}  # grows as providers are asked for their models
+        self.swap(snapshot)
 
     def swap(self, snapshot: Snapshot) -> None:
         """From now on calls begin in another world; those under way end in theirs."""
+        snapshot.listings = self.listings
         self.current = snapshot

@@ -290,7 +290,7 @@ def from_status(
     code: str | None = None,
     retry_after: float | None = None,
 ) -> UpstreamError:
-    """The error that an upstream status stands for. `message` is the provider's, `code` its error code if it has one."""
+    """The error that an upstream status stands for. `message` and `code` are the provider's, if it told any."""
     facts: dict[str, Any] = {
         "param": param, "upstream_status": status, "upstream_code": code, "retry_after": retry_after,
     }  # fmt: skip

@@ -320,7 +320,7 @@ class Pipeline:
     def _finish(
         self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, error: BaseException | None
     ) -> FairleadError:
-        """A stream is over: note what it said, let go of the upstream, settle. The error is what the client may hear."""
+        """A stream is over: note what it said, let go of the upstream, settle. Gives what the client may hear."""
         if isinstance(error, UpstreamError):
             error.provider = attempt.endpoint.provider.name
         if attempt.outcome is None:

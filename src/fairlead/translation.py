@@ -40,8 +40,12 @@ class Stream(Protocol):
 class Translation(Protocol):
     """How one attempt's bytes become the client's, both ways."""
 
-    wire: Wire  # spoken with the endpoint
     passes: bool  # bytes pass through untouched
+
+    @property
+    def wire(self) -> Wire:
+        """What is spoken with the endpoint."""
+        ...
 
     def request(self, call: Call, endpoint: Endpoint) -> bytes: ...
 

@@ -101,7 +101,7 @@ class Inference:
             self.finished(call)
 
     async def _body(self, call: Call, receive: Receive) -> bytes:
-        """The request's body. Raises UnsupportedMediaType, TooLarge (before it is read whole), Unavailable, ClientGone."""
+        """The request's body. Raises UnsupportedMediaType, TooLarge (before it is read), Unavailable, ClientGone."""
         headers, limit = call.headers, self.max_body_bytes
         kind = headers.get(b"content-type", b"application/json")
         if not kind.startswith(b"application/json"):

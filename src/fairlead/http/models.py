@@ -1,6 +1,5 @@
 """What can be asked for: `GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape or in Anthropic's."""
 
-from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,19 +11,17 @@ from fairlead.auth import Auth
 from fairlead.catalog import Catalog, Listed
 from fairlead.errors import Forbidden, ModelNotFound
 
-Listings = Callable[[], Mapping[str, Sequence[str]]]  # provider → the names its own list gives
-
 
 class Models:
     """The two endpoints. A caller that sends `anthropic-version` gets Anthropic's shape."""
 
-    def __init__(self, catalog: Catalog, auth: Auth, listings: Listings, *, since: int) -> None:
+    def __init__(self, catalog: Catalog, auth: Auth, *, since: int) -> None:
         """`since`: epoch seconds, given as the time of creation of models whose own is not known."""
-        self.catalog, self.auth, self.listings, self.since = catalog, auth, listings, since
+        self.catalog, self.auth, self.since = catalog, auth, since
 
     async def index(self, request: Request) -> Response:
         await self._authorize(request)
-        listed = self.catalog.current.names(self.listings())
+        listed = self.catalog.current.names()
         if _wants_anthropic(request):
             rows = [self._anthropic_row(model) for model in listed]
             ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
@@ -34,7 +31,7 @@ class Models:
     async def one(self, request: Request) -> Response:
         await self._authorize(request)
         name = request.path_params["id"]
-        model = self.catalog.current.find(name, self.listings())
+        model = self.catalog.current.find(name)
         if model is None:
             raise ModelNotFound(name, self.catalog.current.nearest(name))
         return _json(self._anthropic_row(model) if _wants_anthropic(request) else self._openai_row(model))

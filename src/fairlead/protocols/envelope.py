@@ -4,7 +4,6 @@ What was checked is what is sent: the body is always re-encoded from these field
 goes on. Whatever is unknown passes.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -19,8 +18,10 @@ _NULL = b"null"
 _top_level = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 
-_WANTED: dict[Any, str] = {
-    str: "a string", bool: "true or false", int: "an integer", float: "a number", dict: "an object", list: "an array",
+# msgspec's names of JSON's kinds, in the words of a refusal.
+_KINDS = {
+    "str": "a string", "bool": "true or false", "int": "an integer", "float": "a number", "object": "an object",
+    "array": "an array", "null": "null",
 }  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def split(body: bytes, known: frozenset[str]) -> dict[str, Raw]:
     try:
         fields = _top_level.decode(body)
     except RecursionError:
-        raise InvalidRequest("The body is nested too deeply.") from None
+        raise _too_deep() from None
     except msgspec.ValidationError:
         raise InvalidRequest("The body must be a JSON object.") from None
     except msgspec.DecodeError as error:
@@ -51,18 +52,19 @@ def join(fields: Mapping[str, Raw]) -> bytes:
 
 
 def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | None = None) -> T | None:
-    """The value of field `name`, None if it is absent or null. Raises InvalidRequest if it is no `kind`."""
+    """The value of field `name`, None if it is absent or null. Raises InvalidRequest if it is no `kind`.
+
+    `fields` come from `split`, so that they are JSON.
+    """
     raw = fields.get(name)
     if raw is None or bytes(raw) == _NULL:
         return None
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise invalid(error, param or name, wanted=_WANTED.get(kind)) from None
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"'{param or name}' is not valid JSON: {error}.", param=param or name) from None
+        raise invalid(error, param or name) from None
     except RecursionError:
-        raise InvalidRequest(f"'{param or name}' is nested too deeply.", param=param or name) from None
+        raise _too_deep(param or name) from None
 
 
 def given(raw: Raw) -> Raw | None:
@@ -70,23 +72,34 @@ def given(raw: Raw) -> Raw | None:
     return None if bytes(raw) == _NULL else raw
 
 
-def invalid(error: msgspec.ValidationError, param: str, *, wanted: str | None = None) -> InvalidRequest:
-    """The refusal that a failed decoding of field `param` stands for; msgspec's path becomes part of `param`."""
-    told, _, path = str(error).partition(" - at `")
-    place = param + path.removesuffix("`").removeprefix("$").replace("[...]", "[*]")
-    words = re.sub(r"`\|?null`?|`", "", told).replace("Expected ", "must be ").replace(" | null", "")
-    if wanted is not None and not path.removesuffix("`").removeprefix("$"):
-        words = f"must be {wanted}, " + words.partition(", ")[2]
-    return InvalidRequest(f"'{place}' {words.removesuffix(', ')}.", param=place)
+def invalid(error: msgspec.ValidationError, param: str) -> InvalidRequest:
+    """The refusal that a failed decoding of field `param` ("" for the whole body) stands for.
+
+    The path that msgspec names becomes part of `param`: `messages[3].content`.
+    """
+    told, _, path = str(error).replace("`", "").partition(" - at ")
+    place = param + path.removeprefix("$").replace("[...]", "[*]")
+    if told.startswith(_MISSING):
+        place = f"{place}.{told.removeprefix(_MISSING)}".lstrip(".")
+        return InvalidRequest(f"'{place}' is missing.", param=place)
+    place = place.lstrip(".")
+    if not told.startswith("Expected "):
+        return InvalidRequest(f"'{place}' is not valid: {told[:1].lower()}{told[1:]}.", param=place)
+    kinds, _, got = told.removeprefix("Expected ").partition(", got ")
+    wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
+    return InvalidRequest(f"'{place}' must be {wanted}, not {_KINDS.get(got, got)}.", param=place)
 
 
-class _Message(Struct):
+_MISSING = "Object missing required field "
+
+
+class _Message(Struct, gc=False):
     role: str
     content: Raw = NULL
 
 
 _messages = msgspec.json.Decoder(list[_Message])
-_CONTENT_STARTS = (b'"', b"[", b"n")
+_CONTENT_STARTS = frozenset(b'"[n')  # of a string, an array, null
 
 
 def messages(fields: Mapping[str, Raw]) -> int:
@@ -98,21 +111,26 @@ def messages(fields: Mapping[str, Raw]) -> int:
     try:
         found = _messages.decode(raw)
     except msgspec.ValidationError as error:
-        raise invalid(error, "messages", wanted="an array") from None
+        raise invalid(error, "messages") from None
     except RecursionError:
-        raise InvalidRequest("'messages' is nested too deeply.", param="messages") from None
+        raise _too_deep("messages") from None
     if not found:
         raise InvalidRequest("'messages' is empty: it must have at least one message.", param="messages")
-    for index, message in enumerate(found):
-        if not bytes(message.content).startswith(_CONTENT_STARTS):
-            place = f"messages[{index}].content"
-            raise InvalidRequest(f"'{place}' must be a string, an array or null.", param=place)
+    # A view of its first byte copies nothing of a content that may be megabytes.
+    starts = [memoryview(message.content)[0] for message in found]
+    if not _CONTENT_STARTS.issuperset(starts):
+        wrong = next(index for index, start in enumerate(starts) if start not in _CONTENT_STARTS)
+        place = f"messages[{wrong}].content"
+        raise InvalidRequest(f"'{place}' must be a string, an array or null.", param=place)
     return len(found)
 
 
 def characters(raw: Raw) -> int:
     """How many characters of text the JSON value `raw` holds: all strings but keys, and data and addresses of media."""
-    return _counted(msgspec.json.decode(raw))
+    try:
+        return _counted(msgspec.json.decode(raw))
+    except RecursionError:
+        raise _too_deep() from None
 
 
 _NOT_TEXT = frozenset({"type", "role", "id", "data", "url", "media_type", "file_data", "tool_call_id", "tool_use_id"})
@@ -126,6 +144,10 @@ def _counted(value: Any) -> int:
     if isinstance(value, dict):
         return sum(_counted(item) for key, item in value.items() if key not in _NOT_TEXT)
     return 0
+
+
+def _too_deep(param: str | None = None) -> InvalidRequest:
+    return InvalidRequest(f"{repr(param) if param else 'The body'} is nested too deeply.", param=param)
 
 
 def _check_utf8(body: bytes) -> None:
@@ -146,4 +168,5 @@ def _check_capitals(fields: Mapping[str, Raw], known: frozenset[str]) -> None:
 def _not_json(body: bytes, error: msgspec.DecodeError) -> str:
     if not body.strip():
         return "The body is empty: it must be a JSON object."
-    return f"The body is not JSON: {str(error).removeprefix('JSON is malformed: ')}."
+    told = str(error).removeprefix("JSON is malformed: ")
+    return f"The body is not JSON: {told if '(byte ' in told else f'it ends too early (byte {len(body)})'}."

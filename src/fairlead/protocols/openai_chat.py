@@ -82,7 +82,9 @@ class OpenAIChat:
     # ---- translation
 
     def decode_request(self, body: bytes) -> Request:
-        return openai_request.decode(envelope.split(body, _KNOWN), body)
+        fields = envelope.split(body, _KNOWN)
+        envelope.messages(fields)
+        return openai_request.decode(fields, body)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> bytes:
         return openai_request.encode(request)
@@ -146,6 +148,7 @@ class _Choice(Struct):
 
 class _Chunk(Struct):
     id: str | None = None
+    object: Raw = NULL
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: Raw = NULL
@@ -160,38 +163,47 @@ _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 class StreamReader:
     """Reads along. An ordinary delta is known by what is not in its bytes, and never decoded."""
 
-    __slots__ = ("_committed", "summary")
+    __slots__ = ("_several", "_skims", "summary")
 
     def __init__(self) -> None:
         self.summary = Summary()
-        self._committed = False
+        self._skims = False  # content was seen: from here on only what is not an ordinary delta matters
+        self._several = False  # a chunk had several choices, so that null in one says nothing of the others
 
     def see(self, event: bytes) -> int:
+        """Flags of `event`; an ordinary delta after the first has none. Raises UpstreamError if it tells an error.
+
+        No text can look like one of the fields: its quotes are escaped.
+        """
         if (
-            self._committed
+            self._skims
             and event.startswith(b"data: {")
             and event.endswith(b"}\n\n")
-            and (b'"finish_reason"' not in event or b'"finish_reason":null' in event)
-            and (b'"usage"' not in event or b'"usage":null' in event)
+            # These stand near the end, where searching backwards finds them at once.
+            and (event.rfind(b'"finish_reason":null') >= 0 or b'"finish_reason"' not in event)
+            and (event.rfind(b'"usage":null') >= 0 or b'"usage"' not in event)
             and b'"error"' not in event
         ):
             return 0
-        return self._look(sse.data(event))
+        return self._look(event)
 
-    def _look(self, payload: bytes) -> int:
+    def _look(self, event: bytes) -> int:
+        payload = sse.data(event).strip()
         if not payload:
             return 0
         if payload == b"[DONE]":
             return DONE
         chunk = understood(payload, "an event")
+        if event.startswith(b"event:") and sse.name(event) == b"error":
+            raise openai_errors.from_stream(msgspec.json.decode(payload))
         note(self.summary, chunk)
-        flags = 0
         if not chunk.choices:
             return USAGE_ONLY if chunk.choices == [] and given(chunk.usage) is not None else 0
-        if any(_has_content(choice) for choice in chunk.choices):
-            self._committed = True
-            flags |= CONTENT
-        return flags
+        self._several = self._several or len(chunk.choices) > 1
+        if not any(_has_content(choice) for choice in chunk.choices):
+            return 0
+        self._skims = not self._several
+        return CONTENT
 
 
 def _has_content(choice: _Choice) -> bool:
@@ -209,6 +221,8 @@ def understood(payload: bytes, what: str) -> _Chunk:
         raise UpstreamBroken(f"{what} is not one of a completion") from None
     if given(chunk.error) is not None:
         raise openai_errors.from_stream(msgspec.json.decode(chunk.error))
+    if bytes(chunk.object) == b'"error"':  # vLLM's and Mistral's older shape: the error's fields stand at the top
+        raise openai_errors.from_stream(msgspec.json.decode(payload))
     return chunk
 
 

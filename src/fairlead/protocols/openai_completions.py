@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/api-reference/completions
 """
 
+import msgspec
 from msgspec import Raw
 
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
@@ -66,8 +67,14 @@ class OpenAICompletions:
         return body
 
 
+_prompt = msgspec.json.Decoder(str | list[str | int | list[int]])
+
+
 def _check_prompt(raw: Raw | None) -> None:
     """A string, strings, tokens, or arrays of tokens."""
     if raw is None or bytes(raw) == b"null":
         raise InvalidRequest("'prompt' is missing: it must be a string or an array.", param="prompt")
-    envelope.read({"prompt": raw}, "prompt", str | list[str | int | list[int]])  # type: ignore[arg-type]
+    try:
+        _prompt.decode(raw)
+    except msgspec.ValidationError as error:
+        raise envelope.invalid(error, "prompt") from None

@@ -12,71 +12,105 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 # `\r(?!\n)`: the two bytes of one CR LF are not two line ends.
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LONGEST_END = 4
+_LF = 0x0A
+_CR = 0x0D
 
 
 class EventCutter:
     """Cuts chunks into whole raw events, each with the empty line that ends it.
 
-    What is not whole yet is kept, and the search goes on where it stopped. An event larger than `max_event_bytes` is
-    UpstreamBroken.
+    What is not whole yet is kept, and never searched again. An event larger than `max_event_bytes` is UpstreamBroken.
     """
 
-    __slots__ = ("_kept", "_max", "_scanned", "_swallow")
+    __slots__ = ("_has_cr", "_kept", "_max", "_swallow")
 
     def __init__(self, max_event_bytes: int) -> None:
         self._max = max_event_bytes
-        self._kept = bytearray()
-        self._scanned = 0  # no event ends before this place of `_kept`
+        self._kept = bytearray()  # holds no whole event
+        self._has_cr = False  # what is kept has a CR in it, or ended an event with one
         self._swallow = False  # the last event ended in CR: an LF that follows belongs to it
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` makes whole."""
-        whole = chunk.endswith(b"\n\n") and not self._kept and not self._swallow
-        if whole and b"\r" not in chunk and len(chunk) <= self._max:
-            return [chunk] if chunk.count(b"\n\n") == 1 else _split(chunk)
-        return self._slowly(chunk)
+        if self._has_cr or b"\r" in chunk:
+            return self._cut_at_any_end(chunk)
+        if self._kept:
+            return self._cut_kept(chunk)
+        # One byte is found faster than two: most chunks are one event of one line.
+        if chunk.find(b"\n") == len(chunk) - 2 and chunk.endswith(b"\n\n") and len(chunk) <= self._max:
+            return [chunk]
+        return self._cut(chunk)
 
     def finish(self) -> bytes:
         """What came after the last whole event."""
         rest = bytes(self._kept)
         self._kept.clear()
-        self._scanned = 0
+        self._has_cr = self._swallow = False
         return rest if rest.strip(b"\r\n") else b""
 
-    def _slowly(self, chunk: bytes) -> list[bytes]:
+    def _cut(self, chunk: bytes) -> list[bytes]:
+        """Nothing is kept, and no line ends in CR."""
+        last = chunk.rfind(b"\n\n")
+        if last < 0:
+            self._keep(chunk)
+            return []
+        events = [event + b"\n\n" for event in chunk[:last].split(b"\n\n")]
+        if last + 2 < len(chunk):
+            self._keep(chunk[last + 2 :])
+        return self._bounded(events) if len(chunk) > self._max else events
+
+    def _cut_kept(self, chunk: bytes) -> list[bytes]:
+        """Something is kept, and no line ends in CR."""
+        straddles = self._kept[-1] == _LF and chunk.startswith(b"\n")
+        end = 1 if straddles else chunk.find(b"\n\n") + 2
+        if end == 1 and not straddles:
+            self._keep(chunk)
+            return []
+        first = bytes(self._kept) + chunk[:end]
+        self._kept.clear()
+        return self._bounded([first]) + (self._cut(chunk[end:]) if end < len(chunk) else [])
+
+    def _cut_at_any_end(self, chunk: bytes) -> list[bytes]:
         if self._swallow and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._swallow = False
         kept = self._kept
+        scanned = max(0, len(kept) - _LONGEST_END)
         kept += chunk
         events, begin = [], 0
-        for match in _EVENT_END.finditer(kept, self._scanned):
+        for match in _EVENT_END.finditer(kept, scanned):
             events.append(bytes(kept[begin : match.end()]))
             begin = match.end()
         if begin:
-            self._swallow = begin == len(kept) and kept[-1] == 0x0D
+            self._swallow = begin == len(kept) and kept[-1] == _CR
             del kept[:begin]
-        self._scanned = max(0, len(kept) - _LONGEST_END)
-        if len(kept) > self._max or any(len(event) > self._max for event in events):
-            raise UpstreamBroken(f"it sent an event larger than {self._max} bytes (server.max_event_bytes)")
+        self._has_cr = self._swallow or b"\r" in kept
+        self._keep(b"")
+        return self._bounded(events)
+
+    def _keep(self, rest: bytes) -> None:
+        self._kept += rest
+        if len(self._kept) > self._max:
+            raise self._too_large()
+
+    def _bounded(self, events: list[bytes]) -> list[bytes]:
+        if any(len(event) > self._max for event in events):
+            raise self._too_large()
         return events
 
-
-def _split(chunk: bytes) -> list[bytes]:
-    return [event + b"\n\n" for event in chunk[:-2].split(b"\n\n")]
+    def _too_large(self) -> UpstreamBroken:
+        return UpstreamBroken(f"it sent an event larger than {self._max} bytes (server.max_event_bytes)")
 
 
 def data(event: bytes) -> bytes:
     """The data of a raw event: its data lines, joined by LF; b"" if it has none (a comment, a ping)."""
     if event.endswith(b"\n\n") and b"\r" not in event:
+        if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+            return event[6:-2]
         if event.startswith(b"event: "):  # the usual second shape: a name, then one line of data
-            head, _, line = event[:-2].partition(b"\ndata: ")
-            if b"\n" not in line and b"\n" not in head:
-                return line
-        elif event.startswith(b"data: "):
-            line = event[6:-2]
-            if b"\n" not in line:
-                return line
+            _, _, line = event[:-2].partition(b"\n")
+            if line.startswith(b"data: ") and b"\n" not in line:
+                return line[6:]
     return b"\n".join(_fields(event, b"data"))
 
 

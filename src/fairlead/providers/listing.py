@@ -6,7 +6,7 @@ state folder, so that a restart shows them at once. A provider that fails keeps 
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -35,11 +35,11 @@ class _List(Struct):
 
 
 class Listings:
-    """The names each provider lists, by provider."""
+    """Keeps `catalog.listings`: the names each provider lists, by provider."""
 
     def __init__(self, catalog: Catalog, transports: Mapping[str, Transport], file: Path) -> None:
         self._catalog, self._transports, self._file = catalog, transports, file
-        self.names: Mapping[str, Sequence[str]] = self._kept()
+        catalog.listings.update(self._kept())
 
     async def run(self) -> None:
         """Read all lists, wait, read them again; until cancelled."""
@@ -54,9 +54,8 @@ class Listings:
             provider for provider in snapshot.providers.values() if provider.models_path and snapshot.serves(provider)
         ]
         found = await asyncio.gather(*(self._listed(snapshot, provider) for provider in asked))
-        names = dict(self.names)
-        names.update({provider.name: own for provider, own in zip(asked, found, strict=True) if own is not None})
-        self.names = names
+        own = {provider.name: names for provider, names in zip(asked, found, strict=True) if names is not None}
+        self._catalog.listings.update(own)
         await asyncio.to_thread(self._keep)
 
     async def _listed(self, snapshot: Snapshot, provider: Provider) -> list[str] | None:
@@ -73,7 +72,7 @@ class Listings:
             log.info("%s gives a list of models that we cannot read: %s", provider.name, error)
         return None
 
-    def _kept(self) -> Mapping[str, Sequence[str]]:
+    def _kept(self) -> dict[str, list[str]]:
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=dict[str, list[str]])
         except (OSError, msgspec.DecodeError):
@@ -82,7 +81,7 @@ class Listings:
     def _keep(self) -> None:
         fresh = self._file.with_suffix(".new")
         try:
-            fresh.write_bytes(msgspec.json.encode(self.names))
+            fresh.write_bytes(msgspec.json.encode(self._catalog.listings))
             fresh.replace(self._file)
         except OSError as error:
             log.warning("the lists of models cannot be kept: %s", error)

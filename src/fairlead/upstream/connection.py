@@ -1,458 +1,594 @@
-"""One connection to a provider, and one answer on it: HTTP/1.1 on `asyncio.Protocol` and `httptools`.
+"""One HTTP/1.1 connection to an upstream, and the answers that come over it.
 
-A connection parses; a `Response` holds what was parsed and not yet read, so that a connection is free again with the
-last byte of its answer, however slow the reader is. Nothing is created for a wait but one future, and one timer a
-connection is moved only when a deadline comes before it.
+httptools reads the answers, strictly: folded headers, bare line ends, two lengths, a length beside chunks are errors
+there. What it lets pass and we do not is refused here. The hot path has no task, event or queue: bytes are kept as
+they come, and whoever reads waits for one future at most.
 """
 
 import asyncio
+import os
+import ssl
 import zlib
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+from math import inf
+from typing import Protocol, cast
 
-import httptools
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from fairlead.errors import Phase, UpstreamBroken, UpstreamError, UpstreamTimeout
+from fairlead.errors import FairleadError, UpstreamBroken, UpstreamTimeout
 from fairlead.upstream import Timeouts, UpstreamRequest
 
-MAX_HEAD_BYTES = 64 << 10
-_MAX_UNREAD_BYTES = 64 << 10  # beyond it the socket is left alone
-_MAX_INFLATED_BYTES = 256 << 10  # given to a reader at once
-_DRAIN_BYTES, _DRAIN_SECONDS = 64 << 10, 1.0
-_STALE_SECONDS = 1.0
-_IDLE_SECONDS = 4.0  # many servers close at 5
+MAX_HEAD_BYTES = 64 << 10  # of all headers; also of framing (extensions, trailers) without content between
+HIGH_WATER_BYTES = 64 << 10  # unread: beyond it nothing more is taken from the socket
+SMALL_BODY_BYTES = 64 << 10  # up to here head and body leave in one write
+_PIECE_BYTES = 256 << 10  # of a larger body, given to the transport at once
+_MAX_DRAINED_BYTES = 64 << 10
+_MAX_DRAIN_SECONDS = 1.0
+_STALE_SECONDS = 1.0  # a reused connection that closes so soon after the request had been given up before it came
+_MAX_SALVAGED_BYTES = 256 << 10
+_MAX_LENGTH_DIGITS = 15
+_MAX_INFLATED_BYTES = 64 << 10  # at once
+_H = ord("H")
 
 
-class Stale(Exception):
-    """A reused connection was closed before a byte of an answer: the request may be sent once more."""
+class Home(Protocol):
+    """Where a connection belongs."""
+
+    def release(self, connection: "Connection") -> None:
+        """It has done its work and may do more."""
+        ...
+
+    def forget(self, connection: "Connection") -> None:
+        """It is gone; its place is free. Called once."""
+        ...
 
 
 class Response:
-    """An answer on its way: status and headers are here, the body comes chunk by chunk."""
+    """An answer, as `upstream.UpstreamResponse`. Its connection leaves it for the pool as soon as the whole answer is
+    here, read or not."""
 
-    __slots__ = (
-        "_chunks",
-        "_connection",
-        "_error",
-        "_inflate",
-        "_unread",
-        "_waiter",
-        "complete",
-        "headers",
-        "sends",
-        "status",
-    )
+    __slots__ = ("_connection", "_ended", "_error", "_waiter", "chunks", "gzip", "headers", "sends", "stale", "status")
 
-    def __init__(self, connection: "Connection", status: int, headers: dict[bytes, bytes]) -> None:
-        self.status, self.headers, self.sends = status, headers, 1
-        self.complete = False  # the last byte is here
+    def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
-        self._chunks: deque[bytes] = deque()
-        self._unread = 0
+        self._ended = False
+        self._error: FairleadError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._error: UpstreamError | None = None
-        self._inflate = _inflater(headers)
+        self.chunks: list[bytes] = []  # not yet read
+        self.gzip: Gunzip | None = None
+        self.headers: dict[bytes, bytes] = {}
+        self.sends = 1
+        self.stale = False  # failed in such a way that the request may be sent again
+        self.status = 0  # until the head is here
 
-    async def read(self) -> bytes:
-        """The next chunk of the body, b"" at its end. Raises UpstreamTimeout, UpstreamBroken."""
-        while True:
-            if self._chunks:
-                chunk = self._taken()
-                if self._inflate is None:
-                    return chunk
-                chunk = self._inflated(chunk)
-                if chunk:
-                    return chunk
-                continue
+    async def head(self) -> None:
+        """Wait for status and headers. Raises UpstreamTimeout, UpstreamBroken."""
+        while not self.status:
             if self._error is not None:
                 raise self._error
-            if self.complete or self._connection is None:
-                return b""
-            await self._more()
+            await self._news()
 
-    def close(self, *, ended: bool = False) -> None:
-        """See `upstream.UpstreamResponse`."""
-        connection, self._connection = self._connection, None
-        self._chunks.clear()
-        if connection is not None and not self.complete:
-            if ended:
-                connection.drain()
-            else:
-                connection.abort()
+    async def read(self) -> bytes:
+        """The next chunk: all that came since the last. b"" at the end of the body."""
+        chunks = self.chunks
+        if self.gzip is not None:
+            return await self._inflated(self.gzip)
+        while not chunks:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return b""
+            await self._news()
+        return self._taken()
 
     def _taken(self) -> bytes:
-        chunk = self._chunks.popleft()
-        self._unread -= len(chunk)
-        if self._unread <= _MAX_UNREAD_BYTES and self._connection is not None and not self.complete:
-            self._connection.resume()
+        chunks = self.chunks
+        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if self._connection is not None:
+            self._connection.was_read()
         return chunk
 
-    async def _more(self) -> None:
+    async def _inflated(self, gzip: "Gunzip") -> bytes:
+        """The next chunk of a body that came compressed: a bounded piece, however far it swells."""
+        while True:
+            chunk = gzip.next()
+            if chunk:
+                return chunk
+            if self.chunks:
+                gzip.feed(self._taken())
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                gzip.end()
+                return b""
+            else:
+                await self._news()
+
+    async def _news(self) -> None:
         connection = self._connection
         assert connection is not None
         self._waiter = connection.loop.create_future()
-        connection.expect("silence")
         try:
             await self._waiter
         finally:
             self._waiter = None
 
-    def _inflated(self, chunk: bytes) -> bytes:
-        """A bounded piece of what `chunk` unpacks to; what is left of it goes back to the front."""
-        assert self._inflate is not None
-        try:
-            told: bytes = self._inflate.decompress(chunk, _MAX_INFLATED_BYTES)
-        except zlib.error:
-            self.close()
-            raise UpstreamBroken("its answer is said to be compressed and is not", outcome_unknown=True) from None
-        rest = self._inflate.unconsumed_tail
-        if rest:
-            self._chunks.appendleft(rest)
-            self._unread += len(rest)
-        return told
+    def close(self, *, ended: bool = False) -> None:
+        """Done with it; see `UpstreamResponse.close`."""
+        connection = self._connection
+        if connection is None:
+            return
+        if ended:
+            connection.drain()
+            self._connection, self._ended = None, True
+        else:
+            connection.fail(UpstreamBroken("its answer was closed before it was read"))
 
-    # ---- called by the connection
+    # ---- told by the connection
 
-    def fill(self, chunk: bytes) -> int:
-        """Add a chunk; how much is unread."""
-        self._chunks.append(chunk)
-        self._unread += len(chunk)
-        self._wake()
-        return self._unread
+    def wake(self) -> None:
+        """Something came."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    def end(self, error: UpstreamError | None = None) -> None:
-        """Nothing follows."""
-        self.complete, self._error = True, error
-        self._connection = None
-        self._wake()
+    def end(self, error: FairleadError | None = None) -> None:
+        """Nothing more comes: the body is whole, or `error` says why it is not."""
+        self._connection, self._ended, self._error = None, True, error
+        self.wake()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+
+class Gunzip:
+    """Inflates a gzip body bit by bit."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(31)
+        self._rest = b""  # compressed, not yet inflated
+        self._begun = False
+
+    def feed(self, data: bytes) -> None:
+        self._begun = True
+        self._rest += data
+
+    def next(self) -> bytes:
+        """At most 64 KiB, b"" when more has to be fed. Raises UpstreamBroken."""
+        while self._rest:
+            if self._member.eof:  # a body may be several members
+                self._member = zlib.decompressobj(31)
+            try:
+                chunk = self._member.decompress(self._rest, _MAX_INFLATED_BYTES)
+            except zlib.error as error:
+                raise UpstreamBroken("its gzip body is broken", outcome_unknown=True) from error
+            self._rest = self._member.unused_data or self._member.unconsumed_tail
+            if chunk:
+                return chunk
+        return b""
+
+    def end(self) -> None:
+        """Raises UpstreamBroken if the body ended too early."""
+        if self._begun and not self._member.eof:
+            raise UpstreamBroken("cut off in the middle of its gzip body", outcome_unknown=True)
 
 
 class Connection(asyncio.Protocol):
-    """One socket. Busy from `exchange` until its answer is whole; then `released` is told."""
+    """One connection, one request at a time. Whoever has it calls `start`; the rest follows from what comes."""
 
     __slots__ = (
-        "_answered",
-        "_awaited",
-        "_chunked",
-        "_close_delimited",
-        "_deadline",
-        "_draining",
-        "_error",
-        "_head_bytes",
+        "_chunks",
+        "_complete",
+        "_discard",
+        "_drain",
+        "_framing",
+        "_head_only",
         "_headers",
-        "_informational",
-        "_keep_alive_seconds",
-        "_length",
+        "_in_body",
         "_parser",
+        "_patience",
         "_paused",
-        "_phase",
-        "_released",
-        "_response",
-        "_seconds",
-        "_sent_at",
+        "_refusal",
+        "_reusable",
+        "_since",
+        "_started",
         "_timeouts",
         "_timer",
         "_timer_at",
-        "_total_at",
+        "_to_end",
         "_transport",
+        "_unread",
+        "_unsent",
+        "_writable",
         "born",
         "expires",
+        "home",
+        "keep_seconds",
         "loop",
-        "lost",
-        "reused",
+        "response",
+        "served",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, released: "Callable[[Connection], None]") -> None:
-        """`released` is called when the connection is free for another request, and when it is lost."""
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.born = loop.time()
-        self.expires = 0.0  # while idle
-        self.lost = False
-        self.reused = False
-        self._released = released
+        self.home: Home | None = None
+        self.response: Response | None = None
+        self.served = 0  # answers
+        self.born = self.expires = loop.time()
+        self.keep_seconds: float | None = None  # idle, as the upstream announced
         self._transport: asyncio.Transport | None = None
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self._paused = False
-        self._draining = 0
-        self._reset()
-
-    def _reset(self) -> None:
-        self._awaited: asyncio.Future[Response] | None = None  # the head of an answer
-        self._response: Response | None = None
+        self._parser = HttpResponseParser(self)
+        # Of the request under way:
+        self._unsent = memoryview(b"")
+        self._writable = True
+        self._started = self._since = 0.0  # sent first; last progress
         self._timeouts: Timeouts | None = None
+        self._patience = inf  # the shortest of them
+        self._timer: asyncio.TimerHandle | None = None  # stays over many requests; moved only when it is too late
+        self._timer_at = inf
+        # Of the answer under way:
+        self._chunks: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._head_bytes = 0
-        self._answered = False
-        self._informational = False
-        self._chunked = False
-        self._close_delimited = False
-        self._length: int | None = None
-        self._keep_alive_seconds = _IDLE_SECONDS
-        self._error: UpstreamError | None = None
-        self._deadline = 0.0
-        self._phase: Phase = "first_byte"
-        self._seconds = 0.0
-        self._total_at = 0.0
-        self._sent_at = 0.0
+        self._in_body = self._complete = self._to_end = self._head_only = False
+        self._reusable = False
+        self._framing = 0  # bytes since the last content
+        self._unread = 0
+        self._paused = False
+        self._discard: int | None = None  # bytes that may still be drained, when nobody reads any more
+        self._drain: asyncio.TimerHandle | None = None
+        self._refusal = ""
 
-    # ---- one request, one answer
-
-    async def exchange(self, request: UpstreamRequest) -> Response:
-        """Send `request`; its answer once status and headers are here. Raises UpstreamError, Stale."""
-        assert self._transport is not None
-        if self.lost or self._transport.is_closing():
-            raise Stale
-        awaited = self._awaited = self.loop.create_future()
-        self._timeouts = request.timeouts
-        self._sent_at = self.loop.time()
-        self._total_at = self._sent_at + request.timeouts.total
-        if request.body or not request.head.startswith(b"GET "):
-            head = b"%bcontent-length: %d\r\n\r\n" % (request.head, len(request.body))
-        else:
-            head = request.head + b"\r\n"
-        self._transport.write(head + request.body)
-        self.expect("first_byte")
+    async def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Speak TLS from here on, with whoever proves to be `host`. Raises OSError."""
+        plain = self._transport
+        if plain is None:
+            raise ConnectionResetError
         try:
-            return await awaited
+            self._transport = await self.loop.start_tls(plain, self, context, server_hostname=host)
         except BaseException:
-            if awaited.done() and not awaited.cancelled() and awaited.exception() is None:
-                awaited.result().close()  # the answer came just before we were cancelled
-            elif self._awaited is awaited:
-                self.abort()
+            plain.abort()
             raise
-        finally:
-            if self._awaited is awaited:  # else the connection is somebody else's already
-                self._awaited = None
 
-    def expect(self, phase: Phase) -> None:
-        """Something has to come before the deadline of `phase`, or of the whole exchange."""
-        timeouts = self._timeouts
-        assert timeouts is not None
-        seconds = timeouts.first_byte if phase == "first_byte" else timeouts.silence
-        deadline = self.loop.time() + seconds
-        if self._total_at < deadline:
-            phase, seconds, deadline = "total", timeouts.total, self._total_at
-        self._phase, self._seconds, self._deadline = phase, seconds, deadline
-        if self._timer is None or deadline < self._timer_at:
-            self._arm(deadline)
-
-    def _arm(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self.loop.call_at(at, self._tick)
-
-    def _tick(self) -> None:
-        """The timer is only moved forward when it fires: deadlines move much more often."""
-        self._timer = None
-        if self._draining:
-            self.abort()
-        elif self._waiting():
-            if self.loop.time() >= self._deadline - 0.001:
-                self._fail(UpstreamTimeout(self._phase, self._seconds, outcome_unknown=True))
-            else:
-                self._arm(self._deadline)
-
-    def _waiting(self) -> bool:
-        """Whether somebody waits for the other side: a reader that is slow itself may take its time."""
-        response = self._response
-        return self._awaited is not None or (response is not None and response._waiter is not None)
-
-    def drain(self) -> None:
-        """Let the end of the answer come, quietly and for a moment, and be free again."""
-        self._response = None
-        self._draining = 1
-        self.resume()
-        self._arm(self.loop.time() + _DRAIN_SECONDS)
-
-    def abort(self) -> None:
-        """Close at once. Whoever waits has been told, or does not wait any more."""
-        self._response = None
-        if self._transport is not None:
-            self._transport.abort()
-        self._gone()
-
-    def close(self) -> None:
-        """Close an idle connection."""
-        self.abort()
-
-    def resume(self) -> None:
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
-
-    def _fail(self, error: UpstreamError) -> None:
-        """The exchange is over, and so is the connection."""
-        response, awaited = self._response, self._awaited
-        if response is not None:
-            response.end(error)
-        elif awaited is not None and not awaited.done():
-            awaited.set_exception(error)
-        self.abort()
-
-    def _gone(self) -> None:
-        if not self.lost:
-            self.lost = True
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._released(self)
+    # ---- a request
 
     @property
-    def idle(self) -> bool:
-        """Free for another request."""
-        return not self.lost and self._awaited is None and self._response is None and not self._draining
+    def alive(self) -> bool:
+        """Whether a request may be sent."""
+        return self._transport is not None and not self._transport.is_closing()
 
-    # ---- asyncio.Protocol
+    def start(self, request: UpstreamRequest, now: float, started: float) -> Response:
+        """Send `request`, first sent at `started`, and give the answer to be."""
+        transport = self._transport
+        assert transport is not None
+        response = self.response = Response(self)
+        self._chunks, self._headers = response.chunks, response.headers
+        self._in_body = self._complete = self._to_end = False
+        self._framing = self._unread = 0
+        self._since, self._started = now, started
+        timeouts = request.timeouts
+        if timeouts is not self._timeouts:
+            self._timeouts = timeouts
+            self._patience = min(timeouts.first_byte, timeouts.silence, timeouts.total)
+        if self._timer is None or self._timer_at > started + self._patience:
+            self._watch(started + self._patience)
+        head, body = request.head, request.body
+        self._head_only = head.startswith(b"HEAD ")
+        if len(body) <= SMALL_BODY_BYTES:
+            if body or not head.startswith((b"GET ", b"HEAD ")):
+                transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            else:
+                transport.write(head + b"\r\n")
+        else:
+            transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
+            self._unsent = memoryview(body)
+            self._send_on()
+        return response
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    def _send_on(self) -> None:
+        """Give the transport more of a large body, as long as it takes it: TLS would copy the whole at once."""
+        transport = cast(asyncio.Transport, self._transport)
+        while self._unsent and self._writable:
+            piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
+            transport.write(piece)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._since = self.loop.time()
+        response = self.response
+        if response is None or response.status >= 400:  # it has heard enough
+            return
+        self._send_on()
+
+    # ---- its answer
 
     def data_received(self, data: bytes) -> None:
-        if self._timeouts is None:  # nobody asked
+        response = self.response
+        if response is None:  # nobody asked
             self.abort()
             return
-        self._answered = True
-        if self._response is None and not self._draining:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(
-                self._error or UpstreamBroken(f"its answer is not HTTP ({_reason(error)})", outcome_unknown=True)
-            )
+        if self._in_body:
+            self._body_data(response, data)
+        else:
+            self._head_data(response, data)
+
+    def _head_data(self, response: Response, data: bytes) -> None:
+        if not self._framing and data[0] != _H:  # the parser knows RTSP, too
+            self._refuse("it did not answer in HTTP")
             return
-        except httptools.HttpParserUpgrade:
-            self._fail(UpstreamBroken("it wants to speak another protocol", outcome_unknown=True))
+        self._framing += len(data)
+        if not self._parsed(data):
             return
-        if self._response is None and self._awaited is not None and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(UpstreamBroken(f"its headers are longer than {MAX_HEAD_BYTES} bytes", outcome_unknown=True))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        response, awaited = self._response, self._awaited
-        if response is not None:
-            whole = self._close_delimited and exc is None
-            response.end(None if whole else UpstreamBroken("its answer was cut off", outcome_unknown=True))
-        elif awaited is not None and not awaited.done():
-            soon = self.loop.time() - self._sent_at < _STALE_SECONDS
-            if self.reused and soon and not self._answered:
-                awaited.set_exception(Stale())
-            else:
-                awaited.set_exception(
-                    UpstreamBroken("it closed the connection before it answered", outcome_unknown=True)
-                )
-        self._response = None
-        self._gone()
-
-    # ---- httptools
-
-    def on_message_begin(self) -> None:
-        if self._awaited is None or self._awaited.done():
-            raise ValueError("an answer that nobody asked for")
-        self._headers = {}
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._response is not None or self._draining:
-            return  # trailers: what comes after the body is no header
-        name = name.lower()
-        if name == b"content-length":
-            self._length = self._checked_length(value)
-        elif name == b"transfer-encoding":
-            if value.strip().lower() != b"chunked":
-                self._refuse("its transfer-encoding is not chunked")
-            self._chunked = True
-        elif name == b"keep-alive":
-            self._keep_alive_seconds = _keep_alive(value)
-        self._headers.setdefault(name, value)
-
-    def _checked_length(self, value: bytes) -> int:
-        if not value.isdigit() or len(value) > 18 or self._length is not None:
-            self._refuse("its content-length is not one number")
-        return int(value)
-
-    def _refuse(self, finding: str) -> None:
-        self._error = UpstreamBroken(finding, outcome_unknown=True)
-        raise ValueError(finding)
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        self._informational = 100 <= status < 200
-        if self._informational:
-            if status == 101:
-                self._refuse("it wants to speak another protocol")
+        if self._framing > MAX_HEAD_BYTES and not (self._in_body and self._head_bytes() <= MAX_HEAD_BYTES):
+            self._refuse(f"the head of its answer is larger than {MAX_HEAD_BYTES} bytes")
             return
-        if self._head_bytes > MAX_HEAD_BYTES and not _fits(self._headers):
-            self._refuse(f"its headers are longer than {MAX_HEAD_BYTES} bytes")
-        if self._chunked and self._length is not None:
-            self._refuse("it has both a content-length and a transfer-encoding")
-        encoding = self._headers.get(b"content-encoding", b"identity").strip().lower()
-        if encoding not in (b"identity", b"gzip", b"x-gzip", b"deflate", b""):
-            self._refuse("it used a content-encoding that was not asked for")
-        self._close_delimited = not self._chunked and self._length is None and status not in (204, 304)
-        response = self._response = Response(self, status, self._headers)
-        if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_result(response)
+        if self._in_body:
+            self._framing = 0
+            self._since = self.loop.time()
+            response.status = self._parser.get_status_code()
+            self._received(response, len(data))
 
-    def on_body(self, chunk: bytes) -> None:
-        if self._draining:
-            self._draining += len(chunk)
-            if self._draining > _DRAIN_BYTES:
+    def _head_bytes(self) -> int:
+        return sum(len(name) + len(value) for name, value in self._headers.items())
+
+    def _body_data(self, response: Response, data: bytes) -> None:
+        before = len(self._chunks)
+        if not self._parsed(data):
+            return
+        if len(self._chunks) != before:
+            self._framing = 0
+            self._since = self.loop.time()
+            self._received(response, len(data))
+        elif self._complete:
+            self._finish(response)
+        else:
+            self._framing += len(data)
+            if self._framing > MAX_HEAD_BYTES:
+                self._refuse("it sends framing without content")
+
+    def _received(self, response: Response, size: int) -> None:
+        if self._complete:
+            self._finish(response)
+            return
+        if self._discard is not None:
+            self._chunks.clear()
+            self._discard -= size
+            if self._discard < 0:
                 self.abort()
             return
-        response = self._response
-        if response is not None and response.fill(chunk) > _MAX_UNREAD_BYTES and not self._paused:
-            assert self._transport is not None
+        self._unread += size
+        if self._unread > HIGH_WATER_BYTES and not self._paused and self.alive:
             self._paused = True
-            self._transport.pause_reading()
+            cast(asyncio.Transport, self._transport).pause_reading()
+        response.wake()
 
-    def on_message_complete(self) -> None:
-        if self._informational:
-            self._informational = False
-            return
-        response = self._response
-        if response is None and not self._draining:
-            return
-        if response is not None:
-            response.end()
-        keep = self._parser.should_keep_alive() and not self._close_delimited
-        self.resume()
-        self.expires = self.loop.time() + self._keep_alive_seconds
-        self._draining = 0
-        self._reset()
-        self.reused = True
-        if keep and self._keep_alive_seconds > 0:
-            self._released(self)
+    def was_read(self) -> None:
+        """All that came has been taken."""
+        self._unread = 0
+        if self._paused:
+            self._paused = False
+            self._since = self.loop.time()  # the silence was ours
+            cast(asyncio.Transport, self._transport).resume_reading()
+
+    def _parsed(self, data: bytes) -> bool:
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            if self._complete:  # the answer is good, what follows it is not
+                self._reusable = False
+                return True
+            where = "the body of its answer is not framed as HTTP" if self._in_body else "its answer is not valid HTTP"
+            self._refuse(self._refusal or where)
+            return False
+        return True
+
+    def _finish(self, response: Response) -> None:
+        """The answer is whole."""
+        self.response = None
+        self.served += 1
+        if self._discard is not None:
+            self._stop_draining()
+        if self._paused:
+            self._paused = False
+            cast(asyncio.Transport, self._transport).resume_reading()
+        if self._reusable and not self._unsent and self._writable and self.home is not None and self.alive:
+            self.home.release(self)
         else:
             self.abort()
+        response.end()
+
+    # ---- called by the parser
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._raise("it answered what nobody asked")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:  # a trailer, or what follows the answer
+            return
+        name = name.lower()
+        headers = self._headers
+        if name not in headers:
+            headers[name] = value
+        elif name == b"transfer-encoding":
+            self._raise("its answer is framed twice")
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        status = parser.get_status_code()
+        if status < 200:
+            if status < 100 or status == 101:
+                self._raise(f"it answered status {status}")
+            self._headers.clear()
+            return
+        if not parser.get_http_version().startswith("1."):
+            self._raise("it answered in an unknown version of HTTP")
+        self._in_body = True
+        self._reusable = parser.should_keep_alive()
+        headers = self._headers
+        length = headers.get(b"content-length")
+        if length is not None:
+            if len(length.rstrip()) > _MAX_LENGTH_DIGITS:
+                self._raise("its answer has an impossible length")
+        else:
+            coding = headers.get(b"transfer-encoding")
+            if coding is None:
+                self._to_end = status not in (204, 304)
+            elif coding.strip().lower() != b"chunked":
+                self._raise("its answer has an unknown transfer-encoding")
+        if b"content-encoding" in headers:
+            self._decode(headers[b"content-encoding"])
+        if b"keep-alive" in headers:
+            self.keep_seconds = _announced(headers[b"keep-alive"])
+        if self._head_only:  # the parser waits for a body that never comes
+            self._complete = True
+            self._raise("")
+
+    def _decode(self, coding: bytes) -> None:
+        coding = coding.strip().lower()
+        if coding in (b"gzip", b"x-gzip"):
+            cast(Response, self.response).gzip = Gunzip()
+        elif coding not in (b"", b"identity"):
+            self._raise("its answer has an unknown content-encoding")
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._in_body:  # else it was a 1xx
+            self._complete = True
+
+    def _raise(self, refusal: str) -> None:
+        self._refusal = refusal
+        raise HttpParserError(refusal)
+
+    # ---- time
+
+    def _watch(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self.loop.call_at(at, self._check), at
+
+    def _check(self) -> None:
+        """The timer went off: has a time-out passed, and when must we look again?"""
+        self._timer, response, timeouts = None, self.response, self._timeouts
+        if response is None or timeouts is None:
+            return
+        now = self.loop.time()
+        end = self._started + timeouts.total
+        if now >= end:
+            self.fail(UpstreamTimeout("total", timeouts.total, outcome_unknown=True))
+        elif self._paused:
+            self._watch(min(now + timeouts.silence, end))
+        elif response.status:
+            due = self._since + timeouts.silence
+            if now >= due:
+                self.fail(UpstreamTimeout("silence", timeouts.silence, outcome_unknown=True))
+            else:
+                self._watch(min(due, end))
+        else:
+            due = self._since + timeouts.first_byte
+            if now >= due:
+                self.fail(UpstreamTimeout("first_byte", timeouts.first_byte, outcome_unknown=True))
+            else:  # once the head is here the next time-out may be shorter
+                self._watch(min(due, now + timeouts.silence, end))
+
+    # ---- the end
+
+    def drain(self) -> None:
+        """Nobody reads any more, but the answer is about to end: let it."""
+        self._chunks.clear()
+        self._discard = _MAX_DRAINED_BYTES
+        self._drain = self.loop.call_later(_MAX_DRAIN_SECONDS, self.abort)
+        if self._paused:
+            self.was_read()
+
+    def _stop_draining(self) -> None:
+        self._discard = None
+        if self._drain is not None:
+            self._drain.cancel()
+            self._drain = None
+
+    def _refuse(self, finding: str) -> None:
+        self.fail(UpstreamBroken(finding, outcome_unknown=True))
+
+    def fail(self, error: FairleadError) -> None:
+        """The answer under way ends with `error`, and the connection with it."""
+        response, self.response = self.response, None
+        self.abort()
+        if response is not None:
+            response.end(error)
+
+    def abort(self) -> None:
+        """Close at once, without waiting for anything; the second time does nothing."""
+        home, self.home = self.home, None
+        self.response, self._unsent = None, memoryview(b"")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._discard is not None:
+            self._stop_draining()
+        if self._transport is not None:
+            self._transport.abort()
+        if home is not None:
+            home.forget(self)
+
+    # ---- called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def eof_received(self) -> None:
+        self._closed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        response = self.response
+        if response is not None and exc is not None and (self._unsent or not self._writable):
+            self._salvage()
+        self._closed(broken=exc is not None)
+        self._transport = None
+
+    def _salvage(self) -> None:
+        """An upstream that refuses a large request answers and closes while we still write. The write fails first,
+        the answer is still in the socket."""
+        wire = cast(asyncio.Transport, self._transport).get_extra_info("socket")
+        if wire is None or cast(asyncio.Transport, self._transport).get_extra_info("ssl_object") is not None:
+            return
+        for _ in range(_MAX_SALVAGED_BYTES // (64 << 10)):
+            try:
+                data = os.read(wire.fileno(), 64 << 10)
+            except OSError:
+                return
+            if not data or self.response is None:
+                return
+            self.data_received(data)
+
+    def _closed(self, *, broken: bool = False) -> None:
+        response = self.response
+        if response is None:
+            self.abort()
+        elif self._in_body and self._to_end and not broken:
+            self._reusable = False
+            self._finish(response)
+        elif response.status:
+            self._refuse("cut off in the middle of its answer")
+        elif self._framing:
+            self._refuse("cut off in the head of its answer")
+        else:
+            response.stale = self.served > 0 and self.loop.time() - self._since <= _STALE_SECONDS
+            self._refuse("it closed the connection without an answer")
 
 
-def _reason(error: Exception) -> str:
-    return type(error).__name__.removeprefix("HttpParser")
-
-
-def _fits(headers: dict[bytes, bytes]) -> bool:
-    return sum(len(name) + len(value) + 4 for name, value in headers.items()) <= MAX_HEAD_BYTES
-
-
-def _keep_alive(value: bytes) -> float:
-    """`Keep-Alive: timeout=5, max=100` → how long to trust it, a second less than said."""
-    for field in value.lower().split(b","):
-        name, _, seconds = field.strip().partition(b"=")
-        if name == b"timeout" and seconds.isdigit():
-            return float(min(int(seconds[:6]), 60) - 1)
-    return _IDLE_SECONDS
-
-
-def _inflater(headers: dict[bytes, bytes]) -> Any:
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding in (b"", b"identity"):
-        return None
-    return zlib.decompressobj(47)  # gzip or zlib, whichever it is
+def _announced(value: bytes) -> float | None:
+    """Seconds an idle connection may be kept: one less than `Keep-Alive: timeout=…` says, 0 if no request is left.
+    None if it does not say."""
+    seconds = None
+    for part in value.lower().split(b","):
+        name, _, number = part.strip().partition(b"=")
+        number = number.strip(b' "')
+        if not number.isdigit():
+            continue
+        if name == b"timeout":
+            seconds = max(0.0, float(number[:9]) - 1)
+        elif name == b"max" and int(number[:9]) == 0:
+            return 0.0
+    return seconds

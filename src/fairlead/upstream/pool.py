@@ -1,238 +1,301 @@
-"""Keep-alive connections to providers: one bounded pool an origin, the warmest connection first, fair to who waits."""
+"""The pool of upstream connections: what sends a request and gives its answer.
+
+Each origin has its own connections, at most `max_connections_per_origin`. The one used last is used next, so that the
+others may expire. Whoever finds none waits in line; waiting counts as connecting.
+"""
 
 import asyncio
+import errno
 import ssl
 from collections import deque
 
-from fairlead.errors import ConnectFailed, UpstreamBroken, UpstreamTimeout
-from fairlead.upstream import Origin, UpstreamRequest, tls
-from fairlead.upstream.connection import Connection, Response, Stale
-from fairlead.upstream.dns import Address, Resolver
+from fairlead.errors import ConnectFailed, FairleadError, ShuttingDown, Unavailable, UpstreamBroken, UpstreamTimeout
+from fairlead.upstream import Origin, UpstreamRequest, UpstreamResponse
+from fairlead.upstream.connection import Connection, Response
+from fairlead.upstream.dns import Address, Resolver, race
+from fairlead.upstream.tls import Contexts
 
-_MAX_AGE_SECONDS = 300.0  # so that changes of DNS act
-_STAGGER_SECONDS = 0.25  # https://www.rfc-editor.org/rfc/rfc8305#section-5
 _SWEEP_SECONDS = 1.0
 
 
 class Pool:
-    """A `Transport` for http and https."""
+    """An `upstream.Transport` over HTTP/1.1. It opens nothing before its first request."""
 
-    def __init__(self, *, max_connections_per_origin: int = 1000) -> None:
-        self._max = max_connections_per_origin
-        self._lanes: dict[Origin, _Lane] = {}
-        self._resolver = Resolver()
-        self._sweeper: asyncio.TimerHandle | None = None
+    def __init__(
+        self,
+        *,
+        max_connections_per_origin: int = 1000,
+        idle_seconds: float = 4.0,
+        max_age_seconds: float = 300.0,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """`idle_seconds` holds for upstreams that announce nothing (`Keep-Alive: timeout`): many close at five.
+        No connection is used beyond `max_age_seconds`, so that changed addresses are noticed."""
+        self.limit = max_connections_per_origin
+        self.idle_seconds, self.max_age_seconds = idle_seconds, max_age_seconds
+        self.resolver = resolver or Resolver()
+        self.contexts = Contexts()
+        self._origins: dict[Origin, Connections] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
 
-    async def send(self, request: UpstreamRequest) -> Response:
-        """The answer, once its status and headers are here. Raises UpstreamError.
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send `request`; gives the answer when its head is here.
 
-        A reused connection may turn out to be closed; the request is then sent once more on a new one.
+        Raises ConnectFailed, UpstreamTimeout, UpstreamBroken; Unavailable when this process can open no more
+        connections, ShuttingDown after `aclose`.
         """
-        lane = self._lanes.get(request.origin)
-        if lane is None:
-            lane = self._lanes[request.origin] = _Lane(request.origin, self._max, self._resolver)
-        self._keep_sweeping()
-        connection = await lane.acquire(request.timeouts.connect)
+        connections = self._origins.get(request.origin) or self._open(request.origin)
+        loop = connections.loop
+        started = now = loop.time()
+        connection = connections.take(now)
+        if connection is None:
+            connection = await connections.connect(request.timeouts.connect)
+            now = loop.time()
+        response = connection.start(request, now, started)
         try:
-            return await connection.exchange(request)
-        except Stale:
-            pass
-        connection = await lane.acquire(request.timeouts.connect, fresh=True)
-        try:
-            response = await connection.exchange(request)
-        except Stale:
-            raise UpstreamBroken("it closed the connection before it answered", outcome_unknown=True) from None
-        response.sends = 2
+            await response.head()
+        except UpstreamBroken:
+            if not response.stale:
+                raise
+            response = await self._resend(request, connections, started)
+        except BaseException:
+            response.close()
+            raise
         return response
 
-    async def aclose(self) -> None:
-        """Close every connection."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for lane in self._lanes.values():
-            lane.close()
+    async def _resend(self, request: UpstreamRequest, connections: "Connections", started: float) -> Response:
+        """The same once more, because the reused connection had been given up by the other side."""
+        connection = await connections.connect(request.timeouts.connect, again=True)
+        response = connection.start(request, connections.loop.time(), started)
+        response.sends = 2
+        try:
+            await response.head()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _open(self, origin: Origin) -> "Connections":
+        if self._closed:
+            raise ShuttingDown(sent=False)
+        self._loop = asyncio.get_running_loop()
+        connections = self._origins[origin] = Connections(origin, self, self._loop)
+        return connections
 
     @property
-    def open(self) -> int:
-        """Connections there are, busy and idle."""
-        return sum(len(lane.connections) for lane in self._lanes.values())
+    def open_connections(self) -> int:
+        """How many there are, those being opened included."""
+        return sum(connections.count for connections in self._origins.values())
 
-    def _keep_sweeping(self) -> None:
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+    @property
+    def idle_connections(self) -> int:
+        """How many of them have nothing to do."""
+        return sum(len(connections.idle) for connections in self._origins.values())
 
-    def _sweep(self) -> None:
-        self._sweeper = None
-        for origin, lane in list(self._lanes.items()):
-            if not lane.sweep():
-                del self._lanes[origin]
-        if self._lanes:
-            self._keep_sweeping()
+    def sweep_soon(self) -> None:
+        """There are idle connections: look after them."""
+        if self._sweep is None and self._loop is not None and not self._closed:
+            self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        self._sweep = None
+        for origin, connections in list(self._origins.items()):
+            connections.expire()
+            if not connections.count and not connections.waiting:
+                del self._origins[origin]
+        if self.idle_connections:
+            self.sweep_soon()
+
+    async def aclose(self) -> None:
+        """Close every connection; what still waits or reads gets ShuttingDown."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self.resolver.close()
+        for connections in self._origins.values():
+            connections.close()
+        self._origins.clear()
+        await asyncio.sleep(0)  # transports tell of their end a turn later
 
 
-class _Lane:
-    """The connections to one origin. `_taken` counts those there are and those being made."""
+class Connections:
+    """The connections to one origin: idle, at work, being opened. `count` is all of them."""
 
-    def __init__(self, origin: Origin, limit: int, resolver: Resolver) -> None:
-        self._origin, self._limit, self._resolver = origin, limit, resolver
-        self._loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
-        self._idle: list[Connection] = []
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()  # None: a place for a connection of one's own
+    __slots__ = ("_at_work", "_pool", "count", "idle", "loop", "origin", "waiting")
 
-    async def acquire(self, seconds: float, *, fresh: bool = False) -> Connection:
-        """A connection for one exchange, at most `seconds` from now. Raises UpstreamTimeout, ConnectFailed."""
-        if not fresh:
-            connection = self._warm()
-            if connection is not None:
+    def __init__(self, origin: Origin, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self.origin, self.loop = origin, loop
+        self.count = 0
+        self.idle: list[Connection] = []  # the one released last is the last
+        self.waiting: deque[asyncio.Future[Connection | None]] = deque()  # None: a free place
+        self._at_work: set[Connection] = set()
+        self._pool = pool
+
+    # ---- to have one
+
+    def take(self, now: float) -> Connection | None:
+        """An idle connection, the warmest, if there is one."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            self._at_work.add(connection)
+            if connection.expires > now and connection.alive:
                 return connection
-        try:
-            async with asyncio.timeout(seconds):
-                if self._taken >= self._limit:
-                    handed = await self._wait()
-                    if handed is not None:
-                        return handed
-                else:
-                    self._taken += 1
-                return await self._connect()
-        except TimeoutError:
-            raise UpstreamTimeout("connect", seconds) from None
-
-    def _warm(self) -> Connection | None:
-        now = self._loop.time()
-        while self._idle:
-            connection = self._idle.pop()
-            if _usable(connection, now):
-                return connection
-            connection.close()
+            connection.abort()
         return None
 
-    async def _wait(self) -> Connection | None:
-        """First come, first served."""
-        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._waiting.append(waiter)
+    async def connect(self, seconds: float, *, again: bool = False) -> Connection:
+        """A connection, after waiting in line if there are as many as may be.
+
+        `again`: an idle connection had gone stale, perhaps all have; take a new one, and go to the head of the line.
+        Raises ConnectFailed, UpstreamTimeout, Unavailable.
+        """
+        scope = asyncio.timeout(seconds)
         try:
-            return await waiter
+            async with scope:
+                return await self._in_turn(again=again)
+        except TimeoutError as error:
+            if scope.expired():
+                raise UpstreamTimeout("connect", seconds) from None
+            raise ConnectFailed("the connection timed out") from error
+
+    async def _in_turn(self, *, again: bool) -> Connection:
+        first = again
+        while True:
+            if not again:
+                connection = self.take(self.loop.time())
+                if connection is not None:
+                    return connection
+            elif self.idle and self.count >= self._pool.limit:
+                self.idle[0].abort()
+            if self.count < self._pool.limit:
+                self.count += 1
+                return await self._dial()
+            connection = await self._wait(first=first)
+            if connection is None:
+                return await self._dial()
+            if connection.alive:
+                return connection
+            first = True  # what it was given died meanwhile: it does not lose its turn
+
+    async def _wait(self, *, first: bool) -> Connection | None:
+        turn: asyncio.Future[Connection | None] = self.loop.create_future()
+        if first:
+            self.waiting.appendleft(turn)
+        else:
+            self.waiting.append(turn)
+        try:
+            return await turn
         except BaseException:
-            if waiter.done() and not waiter.cancelled():  # handed over just before we were cancelled
-                handed = waiter.result()
-                if handed is not None:
-                    self._released(handed)
-                else:
-                    self._give_up_place()
-            else:
-                self._waiting.remove(waiter)
+            if turn in self.waiting:
+                self.waiting.remove(turn)
+            elif not turn.cancelled() and turn.exception() is None:  # our turn came, but we are gone
+                connection = turn.result()
+                if connection is None:
+                    self._free_place()
+                elif connection.alive:
+                    self.release(connection)
             raise
 
-    def _next_waiting(self) -> asyncio.Future[Connection | None] | None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                return waiter
-        return None
-
-    def _give_up_place(self) -> None:
-        waiter = self._next_waiting()
-        if waiter is not None:
-            waiter.set_result(None)  # the place is theirs now
-        else:
-            self._taken -= 1
-
-    async def _connect(self) -> Connection:
-        """A new connection. The place for it has been taken."""
+    async def _dial(self) -> Connection:
+        """Open a connection in the place that is ours already."""
         try:
-            addresses = await self._resolver.resolve(self._origin.host, self._origin.port)
-            connection = await self._first_of(addresses)
-        except BaseException:
-            self._give_up_place()
+            connection = await self._opened()
+        except BaseException as error:
+            self._free_place()
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                raise _told(error) from error
             raise
-        if connection.lost:
-            self._give_up_place()
-            raise ConnectFailed("the connection was closed at once")
-        self.connections.add(connection)
+        connection.home = self
+        self._at_work.add(connection)
         return connection
 
-    async def _first_of(self, addresses: list[Address]) -> Connection:
-        """The first connection that comes about; attempts begin a quarter of a second apart, or when one fails."""
-        if len(addresses) == 1:
-            return await self._connect_to(addresses[0])
-        tasks: set[asyncio.Task[Connection]] = set()
-        failure: ConnectFailed | None = None
-        waiting = deque(addresses)
+    async def _opened(self) -> Connection:
+        origin, pool = self.origin, self._pool
+        context = await pool.contexts.get(origin.ca_file) if origin.scheme == "https" else None
+        connection = await race(await pool.resolver.resolve(origin.host), self._reached, Connection.abort)
         try:
-            while waiting or tasks:
-                if waiting:
-                    tasks.add(asyncio.create_task(self._connect_to(waiting.popleft())))
-                pause = _STAGGER_SECONDS if waiting else None
-                done, tasks = await asyncio.wait(tasks, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    error = task.exception()
-                    if error is None:
-                        return task.result()
-                    if not isinstance(error, ConnectFailed):
-                        raise error
-                    failure = failure or error
-        finally:
-            for task in tasks:
-                task.cancel()
-                task.add_done_callback(_dispose)
-        raise failure or ConnectFailed("the name has no address")
-
-    async def _connect_to(self, address: Address) -> Connection:
-        origin = self._origin
-        secure = origin.scheme == "https"
-        try:
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, self._released),
-                address[1],
-                origin.port,
-                ssl=tls.context(origin.ca_file) if secure else None,
-                server_hostname=origin.host if secure else None,
-            )
-        except ConnectionRefusedError:
-            raise ConnectFailed("the connection was refused", refused=True) from None
-        except ssl.SSLError as error:
-            raise ConnectFailed(f"TLS failed: {error.reason or error}") from None
-        except OSError as error:
-            raise ConnectFailed(f"no connection: {error.strerror or error}") from None
+            if context is not None:
+                await connection.secure(context, origin.host)
+            if not connection.alive:
+                raise ConnectFailed("it closed the connection at once")
+        except BaseException:
+            connection.abort()
+            raise
         return connection
 
-    def _released(self, connection: Connection) -> None:
-        """`connection` is free again, or lost."""
-        if connection.lost:
-            if connection in self.connections:
-                self.connections.discard(connection)
-                if connection in self._idle:
-                    self._idle.remove(connection)
-                self._give_up_place()
-            return
-        if not _usable(connection, self._loop.time()):
-            connection.close()
-            return
-        waiter = self._next_waiting()
-        if waiter is not None:
-            waiter.set_result(connection)
-        else:
-            self._idle.append(connection)
+    async def _reached(self, address: Address) -> Connection:
+        connection = Connection(self.loop)
+        try:
+            await self.loop.create_connection(lambda: connection, address[1], self.origin.port)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
-    def sweep(self) -> bool:
-        """Close what has been idle for too long; whether anything is left here."""
-        now = self._loop.time()
-        for connection in [connection for connection in self._idle if not _usable(connection, now)]:
-            connection.close()
-        return bool(self._taken or self._waiting)
+    # ---- to give it back
+
+    def release(self, connection: Connection) -> None:
+        """It has done its work: the first in line has it, or it becomes idle."""
+        pool, now = self._pool, self.loop.time()
+        keep = pool.idle_seconds if connection.keep_seconds is None else connection.keep_seconds
+        connection.expires = min(now + keep, connection.born + pool.max_age_seconds)
+        if connection.expires <= now:
+            connection.abort()
+            return
+        if self.waiting and self._next(connection):
+            return
+        self._at_work.discard(connection)
+        self.idle.append(connection)
+        pool.sweep_soon()
+
+    def forget(self, connection: Connection) -> None:
+        """It is gone."""
+        if connection in self._at_work:
+            self._at_work.discard(connection)
+        elif connection in self.idle:
+            self.idle.remove(connection)
+        self._free_place()
+
+    def _free_place(self) -> None:
+        if not self._next(None):
+            self.count -= 1
+
+    def _next(self, thing: Connection | None) -> bool:
+        """Whether somebody waited for a connection or for a place to open one."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(thing)
+                return True
+        return False
+
+    def expire(self) -> None:
+        """Close what has been idle for too long."""
+        now = self.loop.time()
+        for connection in [connection for connection in self.idle if connection.expires <= now]:
+            connection.abort()
 
     def close(self) -> None:
-        for connection in list(self.connections):
-            connection.close()
+        """Close everything, at once."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_exception(ShuttingDown(sent=False))
+        for connection in [*self.idle, *self._at_work]:
+            connection.fail(ShuttingDown(sent=True))
 
 
-def _usable(connection: Connection, now: float) -> bool:
-    return connection.idle and now < connection.expires and now - connection.born < _MAX_AGE_SECONDS
-
-
-def _dispose(task: "asyncio.Task[Connection]") -> None:
-    """A connection that came about after another one had won."""
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
+def _told(error: OSError) -> FairleadError:
+    """Our word for why no connection came about."""
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectFailed("the connection was refused", refused=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectFailed(f"its certificate is not valid: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        return ConnectFailed(f"TLS failed: {error.reason}")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+        return Unavailable("The gateway cannot open more connections.")
+    return ConnectFailed(f"the connection failed: {error.strerror or type(error).__name__}")

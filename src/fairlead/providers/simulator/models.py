@@ -156,10 +156,7 @@ def _tools(request: Request, seed: int) -> list[Part]:
 
 def _thinking(request: Request, seed: int) -> list[Part]:
     words = heard(request)
-    thought = (
-        f"There are {len(words.split())} words to answer. The first is {words.split()[0] if words else 'missing'!r}. "
-    )
-    thought += "Repeating them shows that they arrived."
+    thought = f"I was sent {len(words.split())} words. Repeating them shows that they arrived."
     silent = request.thinking is not None and not request.thinking.enabled
     said = Text(f"Having thought about it: {words}")
     return [said] if silent else [Reasoning(thought, signature=f"sim-{seed:024x}"), said]

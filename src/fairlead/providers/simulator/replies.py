@@ -124,7 +124,7 @@ class Simulator:
             return _whole(dialect, answer, wanted, keep=small)
         encode = dialect.encoder(request)
         chunks = ((pause, told) for pause, event in answer.events() if (told := encode(event)))
-        return _stream(dialect, chunks, wanted, keep=small)
+        return _stream(dialect, answer, chunks, wanted, keep=small)
 
 
 def joined(reply: Reply) -> Iterator[tuple[float, bytes]]:
@@ -134,11 +134,12 @@ def joined(reply: Reply) -> Iterator[tuple[float, bytes]]:
             for place in range(len(chunk)):
                 yield (reply.drip if place else max(pause, reply.drip)), chunk[place : place + 1]
         return
-    wait, held, size = 0.0, [], 0
+    held: list[bytes] = []
+    wait, size = 0.0, 0
     for pause, chunk in reply.chunks:
         if held and (pause or size >= _MAX_JOINED_BYTES):
             yield wait, held[0] if len(held) == 1 else b"".join(held)
-            wait, held, size = 0.0, [], 0
+            held, wait, size = [], 0.0, 0
         wait += pause
         held.append(chunk)
         size += len(chunk)
@@ -197,8 +198,11 @@ def _whole(dialect: Dialect, answer: Answer, wanted: Faults, *, keep: bool) -> R
     return _spoilt(reply, wanted)
 
 
-def _stream(dialect: Dialect, chunks: Iterator[tuple[float, bytes]], wanted: Faults, *, keep: bool) -> Reply:
-    reply = Reply(200, ((b"content-type", _EVENTS), (b"cache-control", b"no-cache")), ())
+def _stream(
+    dialect: Dialect, answer: Answer, chunks: Iterator[tuple[float, bytes]], wanted: Faults, *, keep: bool
+) -> Reply:
+    named = (b"x-request-id", _request_id(answer))
+    reply = Reply(200, ((b"content-type", _EVENTS), (b"cache-control", b"no-cache"), named), ())
     if wanted is not NONE:
         chunks = _disturbed(dialect, chunks, wanted)
         ended = _ending(wanted)
@@ -214,7 +218,7 @@ def _stream(dialect: Dialect, chunks: Iterator[tuple[float, bytes]], wanted: Fau
 
 
 def _request_id(answer: Answer) -> bytes:
-    return b"req_" + answer.response.id.rpartition("_" if "_" in answer.response.id else "-")[2].encode()
+    return b"req_" + answer.response.id[-24:].encode()
 
 
 # ---- faults

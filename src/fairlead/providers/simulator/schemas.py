@@ -16,7 +16,8 @@ _TRIES = 12
 _ALL_PROPERTIES_TO = 4  # how deep optional properties and items are still filled in
 _DEEPEST = 40
 _FORMATS = {
-    "date-time": "2026-01-{day:02}T09:30:00Z", "date": "2026-01-{day:02}", "time": "09:30:{day:02}Z", "duration": "P{day}D",
+    "date-time": "2026-01-{day:02}T09:30:00Z", "date": "2026-01-{day:02}", "time": "09:30:{day:02}Z",
+    "duration": "P{day}D",
     "email": "user{n}@example.com", "idn-email": "user{n}@example.com", "hostname": "host{n}.example.com",
     "idn-hostname": "host{n}.example.com", "ipv4": "192.0.2.{day}", "ipv6": "2001:db8::{day}",
     "uri": "https://example.com/{n}", "url": "https://example.com/{n}", "iri": "https://example.com/{n}",
@@ -32,7 +33,7 @@ def example(schema: Any) -> Any:
     """A value that is valid against `schema` (a JSON schema, decoded); the same schema gives the same value."""
     try:
         return _Maker(schema).fitting(schema, "value", 0, 0)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return {}  # it is no schema
 
 
@@ -87,10 +88,6 @@ class _Maker:
             if "$ref" in schema:
                 rest = {key: value for key, value in schema.items() if key != "$ref"}
                 schema = _merged(rest, self._referred(schema["$ref"]))
-            elif "allOf" in schema:
-                parts, schema = schema["allOf"], {key: value for key, value in schema.items() if key != "allOf"}
-                for part in parts:
-                    schema = _merged(schema, part)
             elif "anyOf" in schema or "oneOf" in schema:
                 key = "anyOf" if "anyOf" in schema else "oneOf"
                 choices = schema[key] if depth <= _ALL_PROPERTIES_TO else sorted(schema[key], key=_size)
@@ -104,6 +101,10 @@ class _Maker:
                     if yes
                     else _merged(rest, schema.get("else"))
                 )
+            elif "allOf" in schema:
+                parts, schema = schema["allOf"], {key: value for key, value in schema.items() if key != "allOf"}
+                for part in parts:
+                    schema = _merged(schema, part)
             else:
                 break
         return schema
@@ -147,7 +148,8 @@ class _Maker:
 
     def _new_name(self, schema: Schema, number: int) -> str:
         for pattern in schema.get("patternProperties", {}):
-            name = patterns.word(pattern, salt=number)
+            shortest = len(patterns.word(pattern) or "") + number
+            name = patterns.word(pattern, shortest, number)
             if name is not None:
                 return name
         unused = list(schema.get("properties", {}))
@@ -305,7 +307,7 @@ def _branches(key: str, schema: Schema) -> Schema:
 def _common(held: Any, value: Any) -> Any:
     """The types in both of two `type`s."""
     ones, others = ([kind] if isinstance(kind, str) else kind for kind in (held, value))
-    if "number" in ones and "integer" in others or "integer" in ones and "number" in others:
+    if {"number", "integer"} <= {*ones, *others}:
         ones, others = [*ones, "integer"], [*others, "integer"]
     return [kind for kind in ones if kind in others] or value
 
@@ -331,7 +333,7 @@ def _is(value: Any, kind: Any) -> bool:
             return value is None
         case "integer":
             return not isinstance(value, bool) and (
-                isinstance(value, int) or isinstance(value, float) and value.is_integer()
+                isinstance(value, int) or (isinstance(value, float) and value.is_integer())
             )
         case "number":
             return isinstance(value, int | float) and not isinstance(value, bool)
@@ -390,7 +392,7 @@ def _multiple(low: float, high: float, over: bool, step: float, salt: int) -> fl
 
 def _fits_number(value: float, schema: Schema) -> bool:
     low, high, over, under = _bounds(schema)
-    if not low <= value <= high or over and value == low or under and value == high:
+    if not low <= value <= high or (over and value == low) or (under and value == high):
         return False
     step = schema.get("multipleOf")
     return not step or float(value / step).is_integer()

@@ -1,0 +1,298 @@
+"""The simulator over HTTP/1.1: quick, so that it can stand behind a benchmark, and as faulty as it is asked to be.
+
+Besides the vendors' paths (with and without /v1) it serves `GET /__tally`, what it was asked so far, as JSON:
+`requests`, `connections` (open now, the asking one left out), `closed_early` (the client went before its answer was
+whole), and `last`, the last request's `head` and `body`. `POST /__reset` begins the count anew.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterable
+from typing import cast
+
+import httptools
+import msgspec
+from msgspec import Struct
+
+from fairlead.providers.simulator.replies import Reply, Simulator, joined
+
+_REASONS = {
+    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 402: b"Payment Required", 403: b"Forbidden",
+    404: b"Not Found", 405: b"Method Not Allowed", 413: b"Content Too Large", 429: b"Too Many Requests",
+    500: b"Internal Server Error", 502: b"Bad Gateway", 503: b"Service Unavailable", 529: b"Overloaded",
+}  # fmt: skip
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
+_HIGH_WATER = 256 << 10
+
+
+class Request(Struct):
+    """One request, as it came in."""
+
+    method: str = ""
+    target: str = ""
+    headers: list[tuple[bytes, bytes]] = []
+    body: bytes = b""
+    keep_alive: bool = True
+
+    def head(self) -> bytes:
+        """Request line and headers, as they were spelt."""
+        first = f"{self.method} {self.target} HTTP/1.1".encode("latin-1")
+        return b"\r\n".join([first, *(name + b": " + value for name, value in self.headers), b""])
+
+
+class Tally(Struct):
+    """What the server was asked so far."""
+
+    requests: int = 0
+    closed_early: int = 0
+    last: Request | None = None
+
+
+class SimulatorServer:
+    """An HTTP server. `await listen()`, then `base_url`; `aclose()` ends what is open."""
+
+    def __init__(
+        self,
+        *,
+        protocols: Iterable[str] | None = None,
+        credential: str | None = None,
+        any_model: bool = True,
+        pace: float = 1.0,
+    ) -> None:
+        """`pace` makes all pauses longer or shorter; 0 leaves none. The rest as `Simulator` has it."""
+        self.simulator = Simulator(protocols=protocols, credential=credential, any_model=any_model)
+        self.pace = pace
+        self.tally = Tally()
+        self.connections: set[_Connection] = set()
+        self.base_url = ""
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Raises OSError where the port cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), host, port, backlog=4096)
+        bound = self._server.sockets[0].getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.base_url = f"http://{shown}:{bound[1]}"
+
+    async def aclose(self) -> None:
+        """Stop listening and close every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self.connections):
+            await connection.aclose()
+        await self._server.wait_closed()
+
+    def counted(self, asking: "_Connection") -> Reply:
+        """The tally, as a reply."""
+        last = self.tally.last
+        told = {
+            "requests": self.tally.requests,
+            "connections": len(self.connections - {asking}),
+            "closed_early": self.tally.closed_early,
+            "last": last and {"head": last.head().decode("latin-1"), "body": last.body.decode(errors="replace")},
+        }
+        return _own(told)
+
+    def reset(self) -> Reply:
+        self.tally = Tally()
+        return _own({})
+
+
+def _own(told: object) -> Reply:
+    body = msgspec.json.encode(told)
+    return Reply(200, ((b"content-type", b"application/json"),), ((0.0, body),), len(body))
+
+
+class _Connection(asyncio.Protocol):
+    """One client. Requests are answered one after the other; a reply with pauses is told by a task."""
+
+    def __init__(self, server: SimulatorServer) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._waiting: deque[Request] = deque()
+        self._telling: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost = asyncio.Event()
+
+    # ---- the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._server.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._lost.set()
+        self._writable.set()
+        self._waiting.clear()
+        if self._telling is not None:
+            self._server.tally.closed_early += 1
+            self._telling.cancel()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    async def aclose(self) -> None:
+        """Drop the connection, whatever it is saying."""
+        telling = self._telling
+        self._transport.abort()
+        await self._lost.wait()
+        if telling is not None:
+            await asyncio.wait([telling])
+
+    # ---- the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        self._target, self._headers, self._body = b"", [], []
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if any(name.lower() == b"expect" for name, _ in self._headers):
+            self._transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(
+            self._parser.get_method().decode("latin-1"),
+            self._target.decode("latin-1"),
+            self._headers,
+            body,
+            self._parser.should_keep_alive(),
+        )
+        self._waiting.append(request)
+        if self._telling is None:
+            self._next()
+
+    # ---- answering
+
+    def _next(self) -> None:
+        """Answer what waits, up to a reply that takes its time."""
+        while self._waiting and self._telling is None and not self._transport.is_closing():
+            request = self._waiting.popleft()
+            reply = self._reply(request)
+            at_once = _at_once(reply)
+            if at_once is None:
+                self._telling = asyncio.create_task(self._tell(request, reply))
+                self._telling.add_done_callback(self._told)
+                return
+            self._transport.write(at_once)
+            if not request.keep_alive or reply.closes:
+                self._transport.close()
+
+    def _reply(self, request: Request) -> Reply:
+        server = self._server
+        if request.target == "/__tally":
+            return server.counted(self)
+        if request.target == "/__reset" and request.method == "POST":
+            return server.reset()
+        server.tally.requests += 1
+        server.tally.last = request
+        headers = {name.lower(): value for name, value in request.headers}
+        return server.simulator.reply(request.method, request.target, headers, request.body)
+
+    async def _tell(self, request: Request, reply: Reply) -> None:
+        """The reply in its own time, until its end or the client's."""
+        await self._pause(reply.wait)
+        if not reply.headless:
+            await self._write(_head(reply), reply)
+            chunked = reply.length is None and not reply.closes
+            for pause, chunk in joined(reply):
+                if pause:
+                    await self._pause(pause)
+                if chunk:
+                    await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk, reply)
+            if chunked and reply.ending == "whole":
+                await self._write(_LAST_CHUNK, reply)
+        await self._end(request, reply)
+
+    async def _end(self, request: Request, reply: Reply) -> None:
+        match reply.ending:
+            case "silent":
+                await self._lost.wait()
+            case "reset":
+                linger = self._transport.get_extra_info("socket")
+                linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                self._transport.abort()
+            case "cut":
+                self._transport.close()
+            case "whole":
+                if reply.closes or not request.keep_alive:
+                    self._transport.close()
+
+    def _told(self, task: "asyncio.Task[None]") -> None:
+        self._telling = None
+        if not task.cancelled():
+            task.result()
+            self._next()
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * self._server.pace)
+
+    async def _write(self, data: bytes, reply: Reply) -> None:
+        """Write, and wait while the client does not read; byte by byte where the reply drips."""
+        if reply.drip is None:
+            self._transport.write(data)
+        else:
+            for place in range(len(data)):
+                self._transport.write(data[place : place + 1])
+                await self._pause(reply.drip)
+        if not self._writable.is_set():
+            await self._writable.wait()
+
+
+def _at_once(reply: Reply) -> bytes | None:
+    """Head and body of a reply that takes no time, in one."""
+    if reply.wire is not None:
+        return reply.wire
+    if reply.wait or reply.ending != "whole" or reply.drip is not None or not isinstance(reply.chunks, tuple):
+        return None
+    if any(pause for pause, _ in reply.chunks):
+        return None
+    body = b"".join([chunk for _, chunk in reply.chunks])
+    if reply.length is None and not reply.closes:
+        body = b"%x\r\n%b\r\n%b" % (len(body), body, _LAST_CHUNK) if body else _LAST_CHUNK
+    reply.wire = _head(reply) + body
+    return reply.wire
+
+
+def _head(reply: Reply) -> bytes:
+    lines = [b"HTTP/1.1 %d %b" % (reply.status, _REASONS.get(reply.status, b"Simulated"))]
+    lines += [name + b": " + value for name, value in reply.headers]
+    if reply.length is not None:
+        lines.append(b"content-length: %d" % reply.length)
+    elif not reply.closes:
+        lines.append(b"transfer-encoding: chunked")
+    if reply.closes:
+        lines.append(b"connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n"

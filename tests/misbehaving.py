@@ -1,0 +1,118 @@
+"""A server on a real socket that answers with exactly the bytes it is given, well-formed or not.
+
+    async with Misbehaving(b"HTTP/1.1 200 OK\\r\\n…") as server:
+        … Origin.of(server.url) …
+
+Each request takes the next answer, the last one answers all that follow. An answer is bytes, a list of pieces (sent
+one after the other, so that the client sees them apart), or a coroutine function that does what it likes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Answer = bytes | Sequence[bytes] | Script
+
+
+def byte_by_byte(raw: bytes) -> list[bytes]:
+    """`raw` as pieces of one byte."""
+    return [raw[at : at + 1] for at in range(len(raw))]
+
+
+def ok(body: bytes = b"hello", *headers: bytes) -> bytes:
+    """A well-formed answer."""
+    lines = b"".join(header + b"\r\n" for header in headers)
+    return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (lines, len(body), body)
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close at once, without a word."""
+    writer.transport.abort()
+
+
+async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Keep silent until the other side has gone."""
+    while await reader.read(65536):
+        pass
+
+
+class Misbehaving:
+    """The server. `close`: hang up after each answer, as a server does whose body ends with the connection."""
+
+    def __init__(self, *answers: Answer, close: bool = False, host: str = "127.0.0.1", read_request: bool = True):
+        self.answers, self.close, self.host, self.read_request = list(answers), close, host, read_request
+        self.requests: list[bytes] = []  # as they came, head and body
+        self.connections = 0  # accepted so far
+        self.open = 0  # of them, not yet closed by the other side
+        self.changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accepted, self.host, 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://{self.host}:{self.port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    async def until(self, condition: Callable[[Self], bool], seconds: float = 5.0) -> None:
+        """Wait until `condition` holds of this server: `lambda server: server.open == 0`."""
+        async with asyncio.timeout(seconds), self.changed:
+            await self.changed.wait_for(lambda: condition(self))
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        await self._notify()
+        try:
+            while True:
+                if self.read_request:
+                    self.requests.append(await _request(reader))
+                    await self._notify()
+                await self._answer(reader, writer)
+                if self.close:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.transport.abort() if writer.transport.is_closing() else writer.close()
+            await self._notify()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        if callable(answer):
+            await answer(reader, writer)
+            return
+        for piece in [answer] if isinstance(answer, bytes) else answer:
+            writer.write(piece)
+            await writer.drain()
+            for _ in range(3):  # turns of the loop, in which the other side reads it
+                await asyncio.sleep(0)
+
+    async def _notify(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+
+async def _request(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    for line in head.lower().split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name == b"content-length":
+            return head + await reader.readexactly(int(value))
+    return head
