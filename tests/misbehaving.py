@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from fairlead.upstream import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
+
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Answer = bytes | Sequence[bytes] | Script
 
@@ -116,3 +118,31 @@ async def _request(reader: asyncio.StreamReader) -> bytes:
         if name == b"content-length":
             return head + await reader.readexactly(int(value))
     return head
+
+
+def asking(
+    url: str,
+    body: bytes = b"{}",
+    *,
+    start: bytes = b"POST /",
+    timeouts: Timeouts | None = None,
+    ca_file: str | None = None,
+) -> UpstreamRequest:
+    """A request to `url`, as the gateway spells them."""
+    origin = Origin.of(url, ca_file)
+    head = b"%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (start, origin.host_header.encode())
+    return UpstreamRequest(origin, head, body, timeouts or Timeouts(connect=5, first_byte=5, silence=5, total=10))
+
+
+async def asked(transport: Transport, request: UpstreamRequest) -> tuple[UpstreamResponse, bytes]:
+    """The answer and its whole body."""
+    response = await transport.send(request)
+    return response, await whole(response)
+
+
+async def whole(response: UpstreamResponse) -> bytes:
+    """All of the body that was not yet read."""
+    chunks = []
+    while chunk := await response.read():
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,7 +1,7 @@
 """Recorded provider traffic and the official schemas, read from where they lie.
 
-They are in `$FAIRLEAD_SHARED`, else in `../shared` beside the repository. Where they are absent, tests that need them are
-skipped and say so; with FAIRLEAD_REQUIRE_SHARED=1 they fail.
+They are in `$FAIRLEAD_SHARED`, else in `../shared` beside the repository. Where they are absent, the tests that need
+them are skipped and say so; with FAIRLEAD_REQUIRE_SHARED=1 they fail.
 """
 
 import importlib.util

@@ -1,5 +1,6 @@
 """Anthropic's messages: every recorded exchange is read and told again, and whatever is malformed is named."""
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -563,6 +564,11 @@ def test_an_effort_is_a_budget_and_the_answer_has_room_beyond_it(effort: str, bu
     assert sent["max_tokens"] == budget + 500
 
 
+@pytest.mark.parametrize("thinking", [Thinking(enabled=False), Thinking(adaptive=True)])
+def test_no_room_is_made_where_no_budget_is_told(thinking: Thinking):
+    assert asked(HELLO, max_tokens=0, thinking=thinking)["max_tokens"] == 0
+
+
 def test_a_budget_below_the_smallest_is_raised():
     assert asked(HELLO, thinking=Thinking(budget_tokens=5))["thinking"]["budget_tokens"] == 1024
 
@@ -796,6 +802,15 @@ def test_what_only_this_format_knows_is_gathered_and_comes_whole():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("written", ["{", "[1]", '{"a":' * 5_000, '{"a":' * 5_000 + "1" + "}" * 5_000])
+def test_an_input_that_cannot_be_read_breaks_the_stream(written: str):
+    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    block = event("content_block_start", index=0, content_block=search)
+    delta = event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": written})
+    with pytest.raises(errors.UpstreamBroken):
+        heard(opening() + block + delta + event("content_block_stop", index=0))
+
+
 def test_citations_stand_beside_their_text():
     cited = [{"type": "char_location", "cited_text": "a", "document_index": number} for number in (0, 1)]
     deltas = [
@@ -959,20 +974,16 @@ def test_nothing_but_upstream_errors_leaves_what_reads_answers(payload: bytes):
     decode, reader = FORMAT.event_decoder(), FORMAT.stream_reader()
     for read in (FORMAT.decode_response, FORMAT.summary, decode, reader.see):
         body = payload if read in (FORMAT.decode_response, FORMAT.summary) else b"data: " + payload + b"\n\n"
-        try:
+        with contextlib.suppress(errors.UpstreamError):
             read(body)
-        except errors.UpstreamError:
-            pass
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=50) | alike)
 def test_nothing_but_invalid_request_leaves_what_reads_requests(body: bytes):
     for read in (FORMAT.peek, FORMAT.decode_request):
-        try:
+        with contextlib.suppress(errors.InvalidRequest):
             read(body)
-        except errors.InvalidRequest:
-            pass
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)

@@ -1,4 +1,4 @@
-"""Between the two formats: a client of one is served by an endpoint of the other, and nothing that both know is lost."""
+"""Between the two formats: a client of one is served by an endpoint of the other, and what both know is kept."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -486,7 +486,7 @@ def anthropic_stream(*blocks: dict[str, Any]) -> bytes:
 
 
 def gathered(stream: bytes) -> dict[str, Any]:
-    """The message that an OpenAI client makes of a stream: strings are joined, details and calls too, by their index."""
+    """The message that an OpenAI client makes of a stream: strings are joined, lists by the index of their items."""
     message: dict[str, Any] = {"role": "assistant"}
     for told_chunk in data_of(stream):
         for choice in told_chunk["choices"]:

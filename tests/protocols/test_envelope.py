@@ -85,8 +85,8 @@ def test_a_request_without_messages_is_refused() -> None:
 
 @pytest.mark.parametrize("content", ['"x"', "[]", '[{"type":"new"}]', "null"])
 def test_a_content_may_be_a_string_an_array_or_null(content: str) -> None:
-    body = '{"messages":[{"role":"someone new","content":%s,"more":1},{"role":"user"}]}' % content
-    assert envelope.messages(envelope.split(body.encode(), KNOWN)) == 2
+    body = b'{"messages":[{"role":"someone new","content":%b,"more":1},{"role":"user"}]}' % content.encode()
+    assert envelope.messages(envelope.split(body, KNOWN)) == 2
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,9 @@ def test_null_is_nothing_given() -> None:
 
 
 def test_characters_are_those_of_text_and_not_of_media() -> None:
-    raw = '[{"role":"user","content":[{"type":"text","text":"äbc"},{"type":"image_url","image_url":{"url":"data:xyz"}}]}]'
+    raw = (
+        '[{"role":"user","content":[{"type":"text","text":"äbc"},{"type":"image_url","image_url":{"url":"data:xyz"}}]}]'
+    )
     assert envelope.characters(Raw(raw.encode())) == 3
 
 

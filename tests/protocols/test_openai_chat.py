@@ -1,15 +1,17 @@
 """OpenAI's chat completions: read along, taken apart, told again; with the recorded traffic of many vendors."""
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from protocols_recordings import Recording, openai_spec, recordings
 
 from fairlead import errors
 from fairlead.chat import (
@@ -38,6 +40,7 @@ from fairlead.chat import (
 from fairlead.protocols import CONTENT, DONE, USAGE_ONLY
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.sse import EventCutter, data
+from protocols_recordings import Recording, openai_spec, recordings
 
 CHAT = OpenAIChat()
 COMPATIBLE = """
@@ -424,22 +427,27 @@ def test_a_recorded_error_is_understood(recording: Recording) -> None:
 
 @pytest.mark.parametrize("vendor", COMPATIBLE)
 def test_every_compatible_vendors_traffic_is_read(vendor: str) -> None:
-    read = 0
-    for recording in recorded(vendor, "chat") + recorded(vendor, "chat_stream"):
-        read += 1
-        try:
-            if "/chat_stream/" in recording.id:
-                response = fold(decoded(cut(recording.response)))
-                seen(*cut(recording.response))
-            else:
-                response = CHAT.decode_response(recording.response)
-                CHAT.summary(recording.response)
-        except errors.UpstreamError as error:
-            assert recording.id in TELL_ERRORS, (recording.id, error.message)
+    exchanges = recorded(vendor, "chat") + recorded(vendor, "chat_stream")
+    assert exchanges
+    for recording in exchanges:
+        if recording.id in TELL_ERRORS:
+            with pytest.raises(errors.UpstreamError):
+                read(recording)
             continue
+        response = read(recording)
         assert response.parts or response.usage or response.finish_reason, recording.id
         assert fold(decoded(cut(encoded(tell(response))))).usage == response.usage
-    assert read
+
+
+def read(recording: Recording) -> Response:
+    """The answer, having been read along too."""
+    if "/chat_stream/" not in recording.id:
+        CHAT.summary(recording.response)
+        return CHAT.decode_response(recording.response)
+    events = cut(recording.response)
+    response = fold(decoded(events))
+    assert seen(*events)[1].usage == response.usage
+    return response
 
 
 TELL_ERRORS = {
@@ -457,3 +465,661 @@ def recorded(vendor: str, operation: str) -> list[Recording]:
     if found == [None]:
         pytest.skip("not on this machine: recordings (FAIRLEAD_SHARED)")
     return [recording for recording in found if "/chat/completions" in recording.whole["request"].get("path", "")]
+
+
+# ---- requests, translated
+
+
+def text(*said: str) -> tuple[Text, ...]:
+    return tuple(map(Text, said))
+
+
+def test_each_role_keeps_its_place() -> None:
+    request = asked(
+        {"role": "system", "content": "s"},
+        {"role": "developer", "content": "d"},
+        {"role": "user", "content": "u", "name": "eve"},
+        {"role": "assistant", "content": "a"},
+    )
+    assert request.messages == (
+        Message("system", text("s")),
+        Message("developer", text("d")),
+        Message("user", text("u"), "eve"),
+        Message("assistant", text("a")),
+    )
+    assert [message["role"] for message in sent(request)["messages"]] == ["system", "developer", "user", "assistant"]
+
+
+PDF = "data:application/pdf;base64,UERG"
+PARTS: list[tuple[dict[str, Any], Any]] = [
+    ({"type": "text", "text": "x"}, Text("x")),
+    (
+        {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}},
+        Text("x", Raw(b'{"type": "ephemeral"}')),
+    ),
+    ({"type": "image_url", "image_url": {"url": "https://a/b.png"}}, Media("image", url="https://a/b.png")),
+    (
+        {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0", "detail": "low"}},
+        Media("image", "image/gif", data="R0", detail="low"),
+    ),
+    ({"type": "image_url", "image_url": "https://a/b.png"}, Media("image", url="https://a/b.png")),
+    ({"type": "input_audio", "input_audio": {"data": "UklG", "format": "mp3"}}, Media("audio", "audio/mp3", "UklG")),
+    (
+        {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}},
+        Media("document", "application/pdf", "UERG", name="a.pdf"),
+    ),
+    ({"type": "file", "file": {"file_data": "UERG"}}, Media("document", "application/pdf", "UERG")),
+    ({"type": "file", "file": {"file_data": "https://a/b.pdf"}}, Media("document", url="https://a/b.pdf")),
+    ({"type": "file", "file": {"file_id": "file-1"}}, Media("document", file_id="file-1")),
+    ({"type": "tomorrow", "x": 1}, Opaque("openai-chat", Raw(b'{"type": "tomorrow", "x": 1}'))),
+]
+
+
+@pytest.mark.parametrize(("part", "word"), PARTS)
+def test_each_kind_of_content_has_its_word(part: dict[str, Any], word: Any) -> None:
+    assert asked({"role": "user", "content": [part]}).messages[0].parts == (word,)
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (Media("image", url="https://a/b.png"), {"type": "image_url", "image_url": {"url": "https://a/b.png"}}),
+        (
+            Media("image", "image/gif", data="R0", detail="low"),
+            {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0", "detail": "low"}},
+        ),
+        (
+            Media("audio", "audio/mpeg", "SUQz"),
+            {"type": "input_audio", "input_audio": {"data": "SUQz", "format": "mp3"}},
+        ),
+        (Media("document", file_id="f"), {"type": "file", "file": {"file_id": "f"}}),
+        (
+            Media("document", "application/pdf", "UERG", name="a.pdf"),
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}},
+        ),
+        (Opaque("openai-chat", Raw(b'{"type":"tomorrow"}')), {"type": "tomorrow"}),
+    ],
+)
+def test_each_word_has_its_kind_of_content(part: Any, told: dict[str, Any]) -> None:
+    assert sent_messages(Message("user", (Text("x"), part)))[0]["content"] == [{"type": "text", "text": "x"}, told]
+
+
+def test_what_only_another_format_knows_is_left_out() -> None:
+    foreign = Opaque("anthropic-messages", Raw(b'{"type":"x"}'))
+    request = Request("m", (Message("user", (Text("x"), foreign)),), tools=(foreign,), extra={"container": foreign})
+    assert sent(request) == {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+def test_a_document_of_plain_text_is_told_as_text() -> None:
+    told = sent_messages(Message("user", (Media("document", text="words", name="notes"), Text("x"))))
+    assert told == [{"role": "user", "content": "notes\n\nwords\n\nx"}]
+
+
+def test_an_image_by_a_files_id_cannot_be_told() -> None:
+    with pytest.raises(errors.InvalidRequest):
+        sent_messages(Message("user", (Media("image", file_id="f"),)))
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+
+
+def test_calls_and_results_of_tools_are_paired_by_id() -> None:
+    request = asked(
+        {"role": "assistant", "content": None, "tool_calls": [CALL, {**CALL, "id": "c2"}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "two"}]},
+        {"role": "user", "content": "and?"},
+    )
+    assert request.messages == (
+        Message("assistant", (ToolUse("c1", "f", '{"x":1}'), ToolUse("c2", "f", '{"x":1}'))),
+        Message("tool", (ToolResult("c1", text("one")), ToolResult("c2", text("two")))),
+        Message("user", text("and?")),
+    )
+    assert [message.get("tool_call_id") for message in sent(request)["messages"]] == [None, "c1", "c2", None]
+    assert sent(request)["messages"][0]["tool_calls"] == [CALL, {**CALL, "id": "c2"}]
+
+
+def test_the_older_functions_are_tools() -> None:
+    request = asked(
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "one"},
+        functions=[{"name": "f", "parameters": {"type": "object"}}],
+        function_call={"name": "f"},
+    )
+    assert request.messages == (
+        Message("assistant", (ToolUse("f", "f", "{}"),)),
+        Message("tool", (ToolResult("f", text("one")),)),
+    )
+    assert request.tools == (Tool("f", schema=Raw(b'{"type": "object"}')),)
+    assert request.tool_choice == ToolChoice("named", "f")
+
+
+def test_images_that_a_tool_gave_follow_as_the_users() -> None:
+    result = ToolResult("c1", (Media("image", url="https://a/b.png"),))
+    told = sent_messages(Message("tool", (result,)))
+    assert [message["role"] for message in told] == ["tool", "user"]
+    assert told[1]["content"][0]["image_url"] == {"url": "https://a/b.png"}
+
+
+def test_results_that_share_a_message_with_words_come_first() -> None:
+    told = sent_messages(Message("user", (Text("and?"), ToolResult("c1", text("one")))))
+    assert told == [
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "user", "content": "and?"},
+    ]
+
+
+def test_a_tool_keeps_its_schema_as_it_stood() -> None:
+    function = {"name": "f", "description": "d", "parameters": {"type": "object", "z": 1.0}, "strict": True}
+    request = asked({"role": "user"}, tools=[{"type": "function", "function": function}], parallel_tool_calls=False)
+    assert request.tools == (Tool("f", "d", Raw(json.dumps(function["parameters"]).encode()), True),)
+    told = sent(request)
+    assert (told["tools"], told["parallel_tool_calls"]) == ([{"type": "function", "function": function}], False)
+
+
+def test_a_tool_that_is_no_function_goes_back_as_it_came() -> None:
+    tool = {"type": "custom", "custom": {"name": "x"}}
+    assert sent(asked({"role": "user"}, tools=[tool]))["tools"] == [tool]
+
+
+@pytest.mark.parametrize(
+    ("told", "choice"),
+    [
+        ("auto", ToolChoice("auto")),
+        ("none", ToolChoice("none")),
+        ("required", ToolChoice("required")),
+        ({"type": "function", "function": {"name": "f"}}, ToolChoice("named", "f")),
+    ],
+)
+def test_a_choice_of_tools_survives(told: Any, choice: ToolChoice) -> None:
+    request = asked({"role": "user"}, tool_choice=told, tools=[{"type": "function", "function": {"name": "f"}}])
+    assert request.tool_choice == choice
+    assert sent(request)["tool_choice"] == told
+
+
+SCHEMA = {"name": "n", "schema": {"type": "object"}, "strict": True, "description": "d"}
+
+
+@pytest.mark.parametrize(
+    ("told", "wish"),
+    [
+        ({"type": "json_object"}, ResponseFormat("json_object")),
+        (
+            {"type": "json_schema", "json_schema": SCHEMA},
+            ResponseFormat("json_schema", "n", Raw(b'{"type": "object"}'), True, "d"),
+        ),
+        ({"type": "text"}, None),
+    ],
+)
+def test_the_shape_asked_of_an_answer_survives(told: dict[str, Any], wish: ResponseFormat | None) -> None:
+    request = asked({"role": "user"}, response_format=told)
+    assert request.response_format == wish
+    assert sent(request).get("response_format") == (told if wish is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({}, None),
+        ({"reasoning_effort": "low"}, Thinking(effort="low")),
+        ({"reasoning_effort": "none"}, Thinking(enabled=False, effort="none")),
+        ({"reasoning": {"effort": "high"}}, Thinking(effort="high")),
+        ({"reasoning": {"max_tokens": 2000}}, Thinking(budget_tokens=2000)),
+        ({"reasoning": {"enabled": True}}, Thinking()),
+        ({"reasoning": {"enabled": False}}, Thinking(enabled=False)),
+    ],
+)
+def test_the_wish_to_think_is_understood(fields: dict[str, Any], thinking: Thinking | None) -> None:
+    assert asked({"role": "user"}, **fields).thinking == thinking
+
+
+@pytest.mark.parametrize(("budget", "effort"), [(1024, "low"), (8000, "medium"), (32000, "high")])
+def test_a_budget_of_thought_becomes_an_effort(budget: int, effort: str) -> None:
+    request = Request("m", (Message("user", text("x")),), thinking=Thinking(budget_tokens=budget))
+    assert sent(request)["reasoning_effort"] == effort
+
+
+def test_settings_survive() -> None:
+    settings = {
+        "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "frequency_penalty": 1, "presence_penalty": -1, "seed": 3,
+        "stop": ["a", "b"], "user": "u", "logit_bias": {"1": 2}, "metadata": {"k": "v"},
+    }  # fmt: skip
+    told = sent(asked({"role": "user", "content": "x"}, **settings))
+    assert {name: told[name] for name in settings} == settings
+    assert "stream_options" not in told
+
+
+def test_a_stream_is_always_asked_for_usage() -> None:
+    request = asked({"role": "user"}, stream=True)
+    assert (request.stream, request.include_usage) == (True, False)
+    assert sent(request)["stream_options"] == {"include_usage": True}
+
+
+def test_one_stop_is_a_list_of_one() -> None:
+    assert asked({"role": "user"}, stop="a").stop == ("a",)
+    assert asked({"role": "user"}, stop=None).stop == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"messages": []}, "messages"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"stop": ["a", 5]}, "stop[1]"),
+        ({"tools": {}}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tool_choice": "maybe"}, "tool_choice"),
+        ({"tool_choice": 5}, "tool_choice"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"reasoning": {"effort": 5}}, "reasoning.effort"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]}, "messages[0].content[0].file"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": 5}]}]}, "messages[0].tool_calls[0].id"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]},
+            "messages[0].tool_calls[0].id",
+        ),
+        (
+            {"messages": [{"role": "assistant", "reasoning_details": [{"type": 5}]}]},
+            "messages[0].reasoning_details[0].type",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_translated_is_refused_naming_the_field(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        CHAT.decode_request(body(**fields))
+    assert caught.value.param == param
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)),
+    st.data(),
+)
+def test_no_field_of_any_type_breaks_the_reading_of_a_request(value: Any, draw: st.DataObject) -> None:
+    names = ["model", "messages", "tools", "tool_choice", "stop", "reasoning", "response_format", "stream_options", "n"]
+    request = body(**{draw.draw(st.sampled_from(names)): value})
+    for reading in (CHAT.peek, CHAT.decode_request):
+        with suppress(errors.InvalidRequest):
+            reading(request)
+
+
+@pytest.mark.parametrize("said", [{"reasoning_content": "hm"}, {"reasoning": "hm"}])
+def test_what_was_thought_goes_back_in_plain_text(said: dict[str, str]) -> None:
+    request = asked({"role": "assistant", "content": "x", **said})
+    assert request.messages[0].parts == (Reasoning("hm"), Text("x"))
+    assert sent(request)["messages"][0]["reasoning_content"] == "hm"
+
+
+def test_signed_and_redacted_thoughts_come_back_to_the_provider_that_signed_them() -> None:
+    thoughts = (Reasoning("hm", "SIG", protocol=ANTHROPIC), Reasoning(encrypted="ENC", protocol=ANTHROPIC))
+    answer = Response("c", "m", (*thoughts, Text("x")), "stop")
+    message = json.loads(CHAT.encode_response(answer))["choices"][0]["message"]
+    assert asked(message).messages[0].parts == answer.parts
+
+
+ANTHROPIC = "anthropic-messages"
+
+
+# ---- answers, translated
+
+words = st.text(max_size=8)
+signed = st.builds(Reasoning, words, st.text(min_size=1, max_size=8), st.none(), st.just(ANTHROPIC))
+thoughts = st.lists(signed | st.builds(Reasoning, st.text(min_size=1)), max_size=1)
+texts = st.lists(st.builds(Text, st.text(min_size=1)), max_size=1)
+uses = st.lists(
+    st.builds(ToolUse, st.text(min_size=1), st.text(min_size=1), st.dictionaries(words, words).map(json.dumps)),
+    max_size=3,
+    unique_by=lambda use: use.id,
+)
+counts = st.integers(0, 2**40)
+usages = st.none() | st.builds(
+    lambda cached, rest, reasoning, said: Usage(cached + rest, reasoning + said, cached, reasoning_tokens=reasoning),
+    counts, counts, counts, counts,
+)  # fmt: skip
+responses = st.builds(
+    lambda thought, said, called, usage, reason, id, created: Response(
+        id, "m", (*thought, *said, *called), "tool_use" if called else reason, usage, created
+    ),
+    thoughts, texts, uses, usages, st.sampled_from(["stop", "length", "content_filter"]), words, st.integers(1, 2**33),
+)  # fmt: skip
+
+
+@given(responses)
+def test_an_answer_survives_being_told_and_read(response: Response) -> None:
+    assert meaning(CHAT.decode_response(CHAT.encode_response(response))) == meaning(response)
+
+
+@given(responses)
+def test_a_stream_survives_being_told_and_read(response: Response) -> None:
+    raw_events = cut(encoded(tell(response))) if response.parts else []
+    if raw_events:
+        assert meaning(fold(decoded(raw_events))) == meaning(response)
+        assert seen(*raw_events)[1].usage == response.usage
+
+
+@given(responses)
+def test_a_whole_answer_and_a_stream_say_the_same(response: Response) -> None:
+    whole = CHAT.decode_response(CHAT.encode_response(response))
+    assert meaning(fold(tell(whole))) == meaning(whole)
+
+
+def streamed(*events: bytes) -> Response:
+    return fold(decoded(events))
+
+
+def test_pieces_of_calls_are_joined_by_their_index() -> None:
+    def piece(index: int, id: str | None, name: str | None, arguments: str) -> bytes:
+        return delta(tool_calls=[{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}])
+
+    response = streamed(
+        piece(0, "a", "f", ""), piece(0, "", "", '{"x"'), piece(1, "b", "g", ""), piece(0, None, None, ":1}"),
+        piece(1, "", None, "{}"), delta("tool_calls"), END,
+    )  # fmt: skip
+    assert response.parts == (ToolUse("a", "f", '{"x":1}'), ToolUse("b", "g", "{}"))
+    assert (response.finish_reason, response.raw_reason) == ("tool_use", "tool_calls")
+
+
+def test_calls_without_an_index_or_all_numbered_alike_are_told_apart_by_id() -> None:
+    calls = [{"id": id, "function": {"name": "f", "arguments": "{}"}} for id in ("a", "b")]
+    apart = (ToolUse("a", "f"), ToolUse("b", "f"))
+    assert streamed(*(delta(tool_calls=[call]) for call in calls), delta("tool_calls")).parts == apart
+    assert streamed(*(delta(tool_calls=[{"index": 0, **call}]) for call in calls), delta("tool_calls")).parts == apart
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    assert streamed(
+        delta(tool_calls=[{"index": 1, "id": "a", "function": {"name": "f"}}]), delta("tool_calls")
+    ).parts == (ToolUse("a", "f", "{}"),)
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    (use,) = streamed(delta(tool_calls=[{"index": 0, "function": {"name": "f"}}]), delta("tool_calls")).parts
+    assert isinstance(use, ToolUse)
+    assert use.id.startswith("call_")
+
+
+def test_thought_text_and_tools_are_parts_in_the_order_they_came() -> None:
+    response = streamed(
+        delta(role="assistant", content=""), delta(reasoning_content="hm"), delta(reasoning_content="m"),
+        delta(content="x"), delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f"}}]), delta("tool_calls"),
+    )  # fmt: skip
+    assert response.parts == (Reasoning("hmm"), Text("x"), ToolUse("a", "f"))
+
+
+def test_usage_may_follow_the_reason() -> None:
+    events = decoded([delta(content="x"), delta("stop"), event({"choices": [], "usage": USED}), END])
+    assert isinstance(events[-1], Finish)
+    assert events[-1].usage == Usage(3, 4)
+    assert sum(isinstance(word, Finish) for word in events) == 1
+
+
+def test_a_stream_needs_no_end_mark_but_a_reason() -> None:
+    assert streamed(delta(content="x"), delta("length")).finish_reason == "length"
+    with pytest.raises(errors.UpstreamBroken, match="cut off"):
+        decoded([delta(content="x")])
+    with pytest.raises(errors.UpstreamBroken):
+        decoded([])
+
+
+def test_nothing_follows_the_end_mark() -> None:
+    assert streamed(delta(content="x"), delta("stop"), END, delta(content="y")).parts == text("x")
+
+
+def test_only_the_first_choice_is_read() -> None:
+    second = event({"choices": [{"index": 1, "delta": {"content": "y"}, "finish_reason": "length"}]})
+    assert streamed(delta(content="x"), second, delta("stop")).parts == text("x")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [("stop", "stop"), ("length", "length"), ("tool_calls", "tool_use"), ("function_call", "tool_use"),
+     ("content_filter", "content_filter"), ("eos", "stop")],
+)  # fmt: skip
+def test_reasons_to_finish_have_their_word_and_keep_their_spelling(told: str, reason: str) -> None:
+    response = streamed(delta(content="x"), delta(told))
+    assert (response.finish_reason, response.raw_reason) == (reason, told)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("stop", "stop"), ("length", "length"), ("tool_use", "tool_calls"), ("content_filter", "content_filter"),
+     ("pause", "stop"), ("stop_sequence", "stop"), (None, "stop")],
+)  # fmt: skip
+def test_every_reason_of_ours_is_one_of_theirs(reason: Any, told: str) -> None:
+    response = Response("c", "m", text("x"), reason)
+    assert json.loads(CHAT.encode_response(response))["choices"][0]["finish_reason"] == told
+    assert payloads(encoded(tell(response)))[-1]["choices"][0]["finish_reason"] == told
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        (USED, Usage(3, 4)),
+        ({**USED, "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 1}}, Usage(3, 4, 2, 1)),
+        ({**USED, "prompt_cache_hit_tokens": 2}, Usage(3, 4, 2)),
+        ({**USED, "completion_tokens_details": {"reasoning_tokens": 1}}, Usage(3, 4, reasoning_tokens=1)),
+        (
+            {**USED, "total_tokens": 16, "completion_tokens_details": {"reasoning_tokens": 9}},
+            Usage(3, 13, reasoning_tokens=9),
+        ),
+        ({**USED, "completion_tokens_details": {"audio_tokens": 2}}, Usage(3, 4, output_audio_tokens=2)),
+        ({**USED, "prompt_tokens_details": None}, Usage(3, 4)),
+        ({"prompt_tokens": -1, "completion_tokens": 4}, Usage(0, 4)),
+        ({"seconds": 5}, None),
+        ("many", None),
+    ],
+)  # fmt: skip
+def test_usage_includes_its_details(told: Any, usage: Usage | None) -> None:
+    answer = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": told}
+    assert CHAT.decode_response(json.dumps(answer).encode()).usage == usage
+    assert CHAT.summary(json.dumps(answer).encode()).usage == usage
+
+
+def test_a_stream_is_told_role_first_and_usage_last() -> None:
+    response = Response("c", "m", text("x"), "stop", Usage(3, 4))
+    chunks = payloads(encoded(tell(response)))
+    assert [list(chunk["choices"][0]["delta"]) if chunk["choices"] else None for chunk in chunks] == [
+        ["role", "content", "refusal"], ["content"], [], None,
+    ]  # fmt: skip
+    assert chunks[-1]["usage"]["total_tokens"] == 7
+    assert all(chunk["created"] > 0 and chunk["object"] == "chat.completion.chunk" for chunk in chunks)
+    assert encoded(tell(response)).endswith(END)
+
+
+def test_usage_is_not_told_to_who_did_not_ask() -> None:
+    told = encoded(tell(Response("c", "m", text("x"), "stop", Usage(3, 4))), include_usage=False)
+    assert b"usage" not in told
+    assert told.endswith(END)
+
+
+def test_calls_are_numbered_among_themselves() -> None:
+    response = Response("c", "m", (Text("x"), ToolUse("a", "f", "{}"), ToolUse("b", "g", "{}")), "tool_use")
+    calls = [c["choices"][0]["delta"].get("tool_calls") for c in payloads(encoded(tell(response)))]
+    assert [call[0]["index"] for call in calls if call] == [0, 0, 1, 1]
+
+
+def test_what_a_format_keeps_beside_the_text_goes_back_to_it_alone() -> None:
+    own = Response(
+        "c", "m", (Text("x", extra=Opaque("openai-chat", Raw(b'[{"type":"url_citation"}]'))),), "stop", created=5
+    )
+    assert meaning(CHAT.decode_response(CHAT.encode_response(own))) == meaning(own)
+    assert meaning(fold(decoded(cut(encoded(tell(own)))))) == meaning(own)
+    foreign = Response("c", "m", (Text("x", extra=Opaque(ANTHROPIC, Raw(b"[1]"))),), "stop", created=5)
+    assert CHAT.decode_response(CHAT.encode_response(foreign)).parts == text("x")
+
+
+def test_events_carry_their_parts_as_they_come() -> None:
+    assert decoded([delta(content="a"), delta(content="b"), delta("stop")])[:4] == [
+        Start("c", "m"), PartStart(0, Text("")), PartDelta(0, "a"), PartDelta(0, "b"),
+    ]  # fmt: skip
+
+
+# ---- what is not so yet: strict, so that mending it shows here
+
+
+def xfail(reason: str) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+def through_a_stream(*parts: Any) -> tuple[Any, ...]:
+    return fold(decoded(cut(encoded(tell(Response("c", "m", parts, "stop", created=5)))))).parts
+
+
+@xfail("openai_answer.Encoder tells a redacted thought at its start and again at its empty delta")
+def test_a_redacted_thought_is_told_once_in_a_stream() -> None:
+    redacted = Reasoning(encrypted="ENC", protocol=ANTHROPIC)
+    assert through_a_stream(redacted, Text("x")) == (redacted, Text("x"))
+
+
+@xfail("openai_answer.Decoder goes on with the open thought whatever the `index` of the detail")
+def test_two_thoughts_in_a_stream_stay_two() -> None:
+    two = (Reasoning("a", "S1", protocol=ANTHROPIC), Reasoning("b", "S2", protocol=ANTHROPIC))
+    assert through_a_stream(*two) == two
+
+
+@xfail("openai_request.thoughts drops the protocol of a thought whose signature comes in a later detail")
+def test_a_signature_that_comes_after_its_thought_keeps_its_protocol() -> None:
+    words = [
+        Start("c", "m"), PartStart(0, Reasoning(protocol=ANTHROPIC)), PartDelta(0, "hm"),
+        PartDelta(0, signature="SIG"), Finish("stop"),
+    ]  # fmt: skip
+    assert fold(decoded(cut(encoded(words)))).parts == (Reasoning("hm", "SIG", protocol=ANTHROPIC),)
+
+
+@xfail("openai_request.thoughts makes one thought of each detail, also of those that share an `index`")
+def test_the_pieces_of_a_thought_that_a_client_gathered_are_one_thought() -> None:
+    pieces = [{"text": "h"}, {"text": "m"}, {"signature": "SIG"}]
+    details = [{"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0, **piece} for piece in pieces]
+    said = asked({"role": "assistant", "content": "x", "reasoning_details": details}).messages[0]
+    assert said.parts == (Reasoning("hm", "SIG", protocol=ANTHROPIC), Text("x"))
+
+
+@xfail("openai_answer.encode leaves plain thoughts out of `reasoning_details`, which its reader then trusts alone")
+def test_a_plain_thought_beside_a_sealed_one_survives() -> None:
+    both = (Reasoning("hm"), Reasoning(encrypted="ENC", protocol="openai-chat"))
+    assert CHAT.decode_response(CHAT.encode_response(Response("c", "m", both, "stop"))).parts == both
+
+
+@xfail("openai_request._encoded_assistant sends no `reasoning_details`, and drops the text of signed thoughts")
+def test_a_providers_own_sealed_thoughts_go_back_to_it() -> None:
+    sealed = (Reasoning("hm", "SIG", protocol="openai-chat"), Reasoning(encrypted="ENC", protocol="openai-chat"))
+    (told,) = sent_messages(Message("assistant", (*sealed, Text("x"))))
+    assert [detail["type"] for detail in told["reasoning_details"]] == ["reasoning.text", "reasoning.encrypted"]
+
+
+@xfail("openai_answer.encode and Encoder put a refusal into `content` and never into `refusal`")
+def test_a_refusal_is_told_as_one() -> None:
+    message = json.loads(CHAT.encode_response(Response("c", "m", text("no"), "refusal")))["choices"][0]["message"]
+    assert (message["content"], message["refusal"]) == (None, "no")
+
+
+@xfail("openai_request.encode sends `service_tier` and `top_k` only where another unknown field is there too")
+def test_a_service_tier_survives() -> None:
+    assert sent(asked({"role": "user", "content": "x"}, service_tier="flex"))["service_tier"] == "flex"
+
+
+@xfail("openai_request._result names the message, not the field")
+def test_a_result_without_an_id_is_refused_naming_the_field() -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        asked({"role": "tool", "content": "x"})
+    assert caught.value.param == "messages[0].tool_call_id"
+
+
+@xfail("openai_answer does not know errors whose fields stand at the top, nor `event: error`; reading along does")
+@pytest.mark.parametrize("told", [TOLD_IN_A_STREAM["fields at the top"], TOLD_IN_A_STREAM["only the event's name"]])
+def test_an_error_that_is_no_error_object_is_raised_when_translating(told: tuple[bytes, type[Exception]]) -> None:
+    with pytest.raises(told[1]):
+        decoded([delta(content="a"), told[0], delta("stop")])
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message"),
+    [
+        (400, b'{"error":{"message":"bad","param":"p","code":"c"}}', errors.UpstreamRefused, "bad"),
+        (422, b'{"detail":"bad"}', errors.UpstreamRefused, "bad"),
+        (400, b'[{"error":{"message":"bad","status":"INVALID"}}]', errors.UpstreamRefused, "bad"),
+        (400, b'{"error":"bad"}', errors.UpstreamRefused, "bad"),
+        (400, b'{"object":"error","message":"bad"}', errors.UpstreamRefused, "bad"),
+        (400, b'{"error":{"message":"no","code":"content_policy_violation"}}', errors.ContentPolicyViolation, "no"),
+        (401, b'{"error":{"message":"key"}}', errors.CredentialRejected, "key"),
+        (402, b"", errors.OutOfCredit, ""),
+        (404, b'{"error":{"message":"none"}}', errors.UpstreamModelNotFound, "none"),
+        (408, b"", errors.UpstreamTimeout, ""),
+        (413, b"", errors.UpstreamTooLarge, ""),
+        (429, b"{}", errors.RateLimited, ""),
+        (429, b'{"error":{"message":"x","code":"insufficient_quota"}}', errors.OutOfCredit, "x"),
+        (500, b"<html>", errors.UpstreamBroken, "it answered status 500"),
+        (503, b"\xff", errors.Overloaded, ""),
+        (529, b"[" * 9999, errors.Overloaded, ""),
+    ],
+)
+def test_an_upstreams_error_means(status: int, body: bytes, kind: type[errors.UpstreamError], message: str) -> None:
+    error = CHAT.decode_error(status, body)
+    assert type(error) is kind
+    assert error.message == message
+
+
+@given(st.integers(400, 599), st.binary() | st.text().map(str.encode))
+def test_no_body_of_an_error_breaks_its_reading(status: int, body: bytes) -> None:
+    assert isinstance(CHAT.decode_error(status, body), errors.UpstreamError)
+
+
+def test_an_error_is_spelt_as_openai_spells_it() -> None:
+    told = json.loads(CHAT.encode_error(errors.InvalidRequest("'n' must be 1.", param="n")))
+    assert told == {
+        "error": {"message": "'n' must be 1.", "type": "invalid_request_error", "param": "n", "code": "invalid_request"}
+    }
+    for error in (errors.InvalidKey(), errors.RateLimited("x"), errors.UpstreamBroken("x"), errors.InternalError()):
+        assert openai_spec().errors("ErrorResponse", json.loads(CHAT.encode_error(error))) == []
+
+
+@pytest.mark.parametrize(("error", "retryable"), [(errors.Overloaded(), True), (errors.UpstreamBroken(), False)])
+def test_an_error_that_ends_a_stream_says_whether_to_try_again(error: errors.UpstreamError, retryable: bool) -> None:
+    (raw,) = cut(CHAT.encode_error_event(error))
+    told = json.loads(data(raw))["error"]
+    assert (told["retryable"], told["code"], told["message"]) == (retryable, error.code, str(error))
+
+
+def test_nothing_about_whole_answers_is_dressed_and_paths_are_fixed() -> None:
+    assert CHAT.dress(b"{}") == b"{}"
+    assert CHAT.path("m", True) == CHAT.path("m", False) == "/chat/completions"
+    assert CHAT.name == "openai-chat"
+
+
+async def served(stream: bytes, asked: Callable[[str], Awaitable[Any]]) -> Any:
+    """What `asked` gives for the address of a server that answers with `stream`."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + stream)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        return await asked(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+
+async def test_the_official_sdk_raises_an_error_that_ends_a_stream() -> None:
+    said: list[str | None] = []
+
+    async def asked(address: str) -> None:
+        async with openai.AsyncOpenAI(base_url=address, api_key="k", max_retries=0) as client:
+            question = [{"role": "user", "content": "x"}]
+            async for chunk in await client.chat.completions.create(model="m", messages=question, stream=True):
+                said.append(chunk.choices[0].delta.content)
+
+    with pytest.raises(openai.APIError) as caught:
+        await served(delta(content="a") + CHAT.encode_error_event(errors.Overloaded()), asked)
+    assert said == ["a"]
+    assert caught.value.code == "provider_overloaded"
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["retryable"] is True

@@ -1,18 +1,18 @@
 """The client is tested on both event loops, against servers on real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 import uvloop
 
-from fairlead.upstream import Origin, Timeouts, UpstreamRequest
 from fairlead.upstream.pool import Pool
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture
@@ -20,16 +20,3 @@ async def pool() -> AsyncIterator[Pool]:
     pool = Pool()
     yield pool
     await pool.aclose()
-
-
-@pytest.fixture
-def ask() -> Callable[..., UpstreamRequest]:
-    return asking
-
-
-def asking(
-    url: str, body: bytes = b"{}", *, timeouts: Timeouts | None = None, ca_file: str | None = None, start: bytes = b"POST /"
-) -> UpstreamRequest:
-    origin = Origin.of(url, ca_file)
-    head = b"%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (start, origin.host_header.encode())
-    return UpstreamRequest(origin, head, body, timeouts or Timeouts(connect=5, first_byte=5, silence=5, total=10))

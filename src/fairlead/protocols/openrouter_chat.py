@@ -5,11 +5,12 @@ sends. https://openrouter.ai/docs/api/reference/errors-and-debugging
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
 
-from fairlead.chat import Response
+from fairlead.chat import Event, Response
 from fairlead.errors import ContentPolicyViolation, FairleadError, Overloaded, UpstreamError
 from fairlead.protocols import sse
 from fairlead.protocols.openai_chat import OpenAIChat
@@ -62,6 +63,11 @@ class OpenRouterChat(_Dialect, OpenAIChat):
 
     def encode_response(self, response: Response) -> bytes:
         return self.dress(super().encode_response(response))
+
+    def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
+        encode = super().event_encoder(include_usage=include_usage)
+        # Here `usage` is an object or absent, never null. No text can look like it: its quotes are escaped.
+        return lambda event: encode(event).replace(b',"usage":null}\n\n', b"}\n\n")
 
 
 class OpenRouterCompletions(_Dialect, OpenAICompletions):

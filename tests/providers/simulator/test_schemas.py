@@ -87,7 +87,8 @@ VALID = {
     "reference": {
         "$ref": "#/$defs/a~1b",
         "$defs": {
-            "a/b": {"type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}}, "n": {"type": "integer", "minimum": 9},
+            "a/b": {"type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}},
+            "n": {"type": "integer", "minimum": 9},
         },
     },
     "recursive": {
@@ -132,6 +133,23 @@ def test_the_same_schema_gives_the_same_value():
      {"allOf": 3}, {"type": "array", "items": {"$ref": "#"}, "minItems": 1}, {"pattern": "("}],
 )  # fmt: skip
 def test_what_is_no_schema_still_gives_something(schema: Any):
+    schemas.example(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "required": ["left", "right"]},
+        {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"type": "string", "minLength": 10**12},
+        {"type": "array", "minItems": 10**12},
+        {"type": "object", "minProperties": 10**12},
+        {"type": "string", "pattern": "(a{1000}){1000000000}"},
+        {"properties": {"a": {"properties": {"b": {"properties": {"c": {"pattern": "^a(?!a)a$"}}}}}}},
+    ],
+    ids="tree loop long many wide pattern nested".split(),
+)  # fmt: skip
+def test_a_schema_that_asks_too_much_gets_a_try_in_bounded_time(schema: Any):
     schemas.example(schema)
 
 

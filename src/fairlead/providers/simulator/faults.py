@@ -18,7 +18,9 @@ BEFORE = -1  # `stall`, `cut` and `reset` without a number: before the first byt
 Events = Annotated[int, Meta(ge=BEFORE)]
 Seconds = Annotated[float, Meta(ge=0)]
 Status = Annotated[int, Meta(ge=200, le=599)]
-Size = Annotated[int, Meta(ge=0)]
+Size = Annotated[int, Meta(ge=0, le=1 << 40)]
+EventSize = Annotated[int, Meta(ge=4, le=64 << 20)]
+MAX_WHOLE_BYTES = 256 << 20  # the longest text of an answer that has to be made whole before it is sent
 
 
 class Faults(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,8 +43,8 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     error: Events | None = None  # the vendor's error event, and the end; without a value: after one event
     drip: Seconds | None = None  # every byte by itself, so long after the other; without a value: 0.001
     bytes: Size | None = None  # the answer's text is so long
-    event: Annotated[int, Meta(ge=4)] | None = None  # the text comes in events of so many bytes, instead of tokens
-    huge: Size | None = None  # the answer's text is so long, and comes in one event; without a value: 1 MiB
+    event: EventSize | None = None  # the text comes in events of so many bytes, instead of tokens
+    huge: EventSize | None = None  # the answer's text is so long, and comes in one event; without a value: 1 MiB
     repeat: Annotated[int, Meta(ge=1, le=1000)] = 1  # each event with text comes so often; without a value: twice
     no_done: bool = False  # the stream ends without the vendor's end mark
     no_usage: bool = False  # usage is not told
@@ -57,7 +59,7 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def event_bytes(self) -> int:
         """How many bytes of text go into one event; 0: a token."""
-        return max(self.huge, 4) if self.huge is not None else self.event or 0
+        return self.event or 0 if self.huge is None else self.huge
 
 
 NONE = Faults()

@@ -63,6 +63,8 @@ class Answer(Struct):
 
     def seconds(self) -> float:
         """How long it takes to say everything."""
+        if self.pace is _AT_ONCE:
+            return 0.0
         said = sum(1 for part in self.response.parts for _ in _deltas(part, self.part_bytes))
         return self.pace.first + self.pace.each * max(said - 1, 0) if said else 0.0
 

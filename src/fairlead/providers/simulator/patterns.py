@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 # The parser of the standard library has no public name; hypothesis reads expressions by the same door.
@@ -15,6 +16,7 @@ _PREFERRED = [
     9,
     10,
 ]
+_LONGEST = 10_000  # characters
 _CATEGORIES: dict[Any, Callable[[str], bool]] = {
     parts.CATEGORY_DIGIT: str.isdigit,
     parts.CATEGORY_NOT_DIGIT: lambda c: not c.isdigit(),
@@ -35,7 +37,7 @@ def word(pattern: str, shortest: int = 0, salt: int = 0) -> str | None:
         return None
     for more in range(min(shortest, 1000) + 1):
         try:
-            found = "".join(_told(tree, more, salt))
+            found = "".join(islice(_told(tree, more, salt), _LONGEST))
         except (KeyError, IndexError, ValueError, RecursionError):
             return None
         if len(found) >= shortest and re.search(pattern, found):
@@ -73,7 +75,7 @@ def _told(tree: Any, more: int, salt: int) -> Iterable[str]:
             yield from _told(value, more, salt)
         elif kind in (parts.MAX_REPEAT, parts.MIN_REPEAT, parts.POSSESSIVE_REPEAT):
             least, most, inner = value
-            for _ in range(int(min(most, least + more))):
+            for _ in range(min(int(min(most, least + more)), _LONGEST)):
                 yield from _told(inner, more, salt)
         # What is left asserts or refers back: `word` sees whether it came out right.
 

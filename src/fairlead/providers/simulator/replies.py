@@ -114,6 +114,8 @@ class Simulator:
             return _refusal(dialect, 404, message, code="model_not_found", param="model")
         if model == "flaky" and wanted == NONE:
             wanted = mishap(request)
+        if (wanted.text_bytes or 0) > faults.MAX_WHOLE_BYTES and (not request.stream or wanted.wrong_length):
+            return _refusal(dialect, 400, f"The simulator makes so long a text in a stream only: {wanted.text_bytes}.")
         refused = _instead(dialect, wanted)
         if refused is not None:
             return refused

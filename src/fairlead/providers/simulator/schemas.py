@@ -13,6 +13,10 @@ from typing import Any, cast
 from fairlead.providers.simulator import patterns
 
 _TRIES = 12
+_MOST_VALUES = 5_000  # made for one schema; beyond them a schema asks too much, or refers to itself without an end
+_MOST_CHECKS = 50_000
+_MOST_CHARACTERS = 100_000
+_MOST_ITEMS = 1_000
 _ALL_PROPERTIES_TO = 4  # how deep optional properties and items are still filled in
 _DEEPEST = 40
 _FORMATS = {
@@ -42,6 +46,7 @@ class _Maker:
 
     def __init__(self, root: Any) -> None:
         self._root = root
+        self._made_so_far = self._checked_so_far = 0
 
     def fitting(self, schema: Any, name: str, depth: int, salt: int) -> Any:
         """A value for `schema`: the first of a few tries that is valid. Another `salt` gives another value."""
@@ -51,7 +56,7 @@ class _Maker:
             if self.fits(value, schema):
                 return value
             first = value if attempt == 0 else first
-            if depth > _ALL_PROPERTIES_TO:
+            if depth > _ALL_PROPERTIES_TO or self._made_so_far > _MOST_VALUES:
                 break
         return first
 
@@ -60,7 +65,8 @@ class _Maker:
     def _made(self, schema: Any, name: str, depth: int, salt: int) -> Any:
         if not isinstance(schema, dict):
             return name
-        if depth > _DEEPEST:
+        self._made_so_far += 1
+        if depth > _DEEPEST or self._made_so_far > _MOST_VALUES:
             return None
         schema = self._flat(schema, depth, salt)
         if "const" in schema:
@@ -83,7 +89,10 @@ class _Maker:
         return _string(schema, name, salt)
 
     def _flat(self, schema: Schema, depth: int, salt: int) -> Schema:
-        """`schema` with what it refers to and one of its alternatives merged into it."""
+        """`schema` with what it refers to and one of its alternatives merged into it.
+
+        `allOf` is merged last: it is where `_merged` keeps the second of two alternatives.
+        """
         for _ in range(_DEEPEST):
             if "$ref" in schema:
                 rest = {key: value for key, value in schema.items() if key != "$ref"}
@@ -95,12 +104,10 @@ class _Maker:
                 schema = _merged(rest, choices[salt % len(choices)])
             elif "if" in schema:
                 rest = {key: value for key, value in schema.items() if key not in ("if", "then", "else")}
-                yes = salt % 2 == 0
-                schema = (
-                    _merged(_merged(rest, schema["if"]), schema.get("then"))
-                    if yes
-                    else _merged(rest, schema.get("else"))
-                )
+                if salt % 2 == 0:
+                    schema = _merged(_merged(rest, schema["if"]), schema.get("then"))
+                else:
+                    schema = _merged(rest, schema.get("else"))
             elif "allOf" in schema:
                 parts, schema = schema["allOf"], {key: value for key, value in schema.items() if key != "allOf"}
                 for part in parts:
@@ -139,7 +146,7 @@ class _Maker:
         for name in names[::-1]:
             if len(made) > schema.get("maxProperties", math.inf) and name not in schema.get("required", ()):
                 del made[name]
-        for number in range(schema.get("minProperties", 0)):
+        for number in range(min(schema.get("minProperties", 0), _MOST_ITEMS)):
             if len(made) >= schema["minProperties"]:
                 break
             name = self._new_name(schema, number)
@@ -171,7 +178,7 @@ class _Maker:
         items = schema.get("items", {})
         if isinstance(items, list):  # as prefixItems were spelt before 2020
             first, items = items, schema.get("additionalItems", {})
-        least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+        least, most = min(schema.get("minItems", 0), _MOST_ITEMS), schema.get("maxItems", math.inf)
         natural = len(first) + (1 if items is not False and not first else 0)
         size = int(min(max(least, natural if depth <= _ALL_PROPERTIES_TO else 0), most))
         contained = schema.get("contains")
@@ -192,7 +199,8 @@ class _Maker:
 
     def fits(self, value: Any, schema: Any, depth: int = 0) -> bool:
         """Whether `value` is valid against `schema`; what is not known here counts as valid."""
-        if not isinstance(schema, dict) or depth > _DEEPEST:
+        self._checked_so_far += 1
+        if not isinstance(schema, dict) or depth > _DEEPEST or self._checked_so_far > _MOST_CHECKS:
             return schema is not False
         return all(self._checks(value, schema, depth + 1))
 
@@ -402,7 +410,7 @@ def _fits_number(value: float, schema: Schema) -> bool:
 
 
 def _string(schema: Schema, name: str, salt: int) -> str:
-    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    least, most = min(schema.get("minLength", 0), _MOST_CHARACTERS), schema.get("maxLength")
     if "pattern" in schema:
         found = patterns.word(schema["pattern"], least, salt)
         if found is not None:

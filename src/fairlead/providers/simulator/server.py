@@ -136,6 +136,9 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:  # not the client's fault
+            self._transport.abort()
+            raise
         except httptools.HttpParserError:
             self._transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self._transport.close()
@@ -252,9 +255,12 @@ class _Connection(asyncio.Protocol):
 
     def _told(self, task: "asyncio.Task[None]") -> None:
         self._telling = None
-        if not task.cancelled():
-            task.result()
-            self._next()
+        if task.cancelled():
+            return
+        if task.exception() is not None:
+            self._transport.abort()
+        task.result()
+        self._next()
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds * self._server.pace)
