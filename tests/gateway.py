@@ -39,10 +39,10 @@ class Gateway:
         return rows(self.house.database.path, table)
 
 
-def rows(database: Path, table: str) -> list[dict[str, Any]]:
+def rows(database: Path, table: str, *, order: str = "started_us") -> list[dict[str, Any]]:
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY started_us, rowid")]
+        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}, rowid")]
 
 
 def free_port() -> int:
@@ -84,7 +84,7 @@ def process(folder: Path, config: str = SIMULATOR, *, server: str = "") -> Itera
     port = free_port()
     file = folder / "fairlead.toml"
     file.write_text(
-        f'[server]\nport = {port}\nstate_dir = "{folder / "state"}"\ndrain_notice_seconds = 0\n{server}\n'
+        f'[server]\nport = {port}\nstate_dir = "{folder / "state"}"\n{server or "drain_notice_seconds = 0"}\n'
         f"{config}\n{KEYS}"
     )
     command = [sys.executable, "-m", "fairlead", "serve", "--config", str(file)]

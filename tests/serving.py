@@ -34,7 +34,7 @@ async def serving(
 async def _listen(server: SimulatorServer) -> None:
     for _ in range(_TRIES):
         try:
-            return await server.listen("127.0.0.1", random.choice(_PORTS))
+            return await server.listen("127.0.0.1", random.SystemRandom().choice(_PORTS))
         except OSError:
             continue
     raise OSError("no free port was found")
@@ -59,7 +59,7 @@ async def _started(arguments: list[str]) -> tuple[asyncio.subprocess.Process, st
     for _ in range(_TRIES):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from fairlead.cli import main; main()", "simulate"),
-            *("--port", str(random.choice(_PORTS)), *arguments),
+            *("--port", str(random.SystemRandom().choice(_PORTS)), *arguments),
             stdout=asyncio.subprocess.PIPE,
             env=environ,
         )

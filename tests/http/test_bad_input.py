@@ -34,7 +34,7 @@ async def refused(running: Gateway, data: bytes, path: str = CHAT, **options: An
         (b'{"model": "sim/echo"}', "messages", "missing"),
         (body(messages=3), "messages", "array"),
         (body(messages=[3]), "messages[0]", "object"),
-        (body(messages=[{"role": "user", "content": "a"}, {"content": "b"}]), "messages[1]", "role"),
+        (body(messages=[{"role": "user", "content": "a"}, {"content": "b"}]), "messages[1].role", "missing"),
         (body(messages=[{"role": "user", "content": 3}]), "messages[0].content", "string"),
         (body(messages=[{"role": 1, "content": "a"}]), "messages[0].role", "str"),
         (body(model=3), "model", "string"),
@@ -148,7 +148,8 @@ async def test_wrong_paths_and_methods_are_told_as_json(running: Gateway, path: 
 async def test_under_api_v1_errors_are_openrouters(running: Gateway) -> None:
     status, error = await refused(running, body(model="nobody"), "/api/v1/chat/completions")
     assert (status, error["code"]) == (404, 404)
-    assert error["metadata"]["error_type"] == "model_not_found"
+    assert error["metadata"]["error_type"] == "not_found"
+    assert error["metadata"]["code"] == "model_not_found"
     _, _, told = split(await raw(running.port, request("/api/v1/nothing", method="GET")))
     assert json.loads(told)["error"]["code"] == 404
 

@@ -115,11 +115,9 @@ class Inference:
         if message["type"] == "http.disconnect":
             raise ClientGone
         body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > limit:
-                raise _too_large(limit)
-            return body
-        return await self._rest(body, receive)
+        if len(body) > limit:
+            raise _too_large(limit)
+        return await self._rest(body, receive) if message.get("more_body", False) else body
 
     async def _rest(self, first: bytes, receive: Receive) -> bytes:
         """A body that comes in pieces; what has come is counted against what the gateway may hold."""

@@ -28,7 +28,7 @@ from fairlead.chat import (
 )
 from fairlead.errors import FairleadError, UpstreamBroken
 from fairlead.protocols import anthropic_errors, sse
-from fairlead.protocols.anthropic_request import NAME, Block, encoded_block, part_of
+from fairlead.protocols.anthropic_request import NAME, Block, encoded_block, input_of, part_of
 from fairlead.protocols.envelope import NULL, given
 
 _REASONS: dict[str, FinishReason] = {
@@ -46,6 +46,10 @@ class _CacheCreation(Struct):
     ephemeral_1h_input_tokens: int | None = None
 
 
+class _OutputDetails(Struct):
+    thinking_tokens: int | None = None
+
+
 class UsageTold(Struct):
     """Usage as it stands there; what is None was not told."""
 
@@ -54,6 +58,7 @@ class UsageTold(Struct):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_creation: _CacheCreation | None = None
+    output_tokens_details: _OutputDetails | None = None
 
     def then(self, later: "UsageTold | None") -> "UsageTold":
         """What is known after `later` was told as well."""
@@ -66,12 +71,14 @@ class UsageTold(Struct):
     def words(self) -> Usage:
         cached, written = _count(self.cache_read_input_tokens), _count(self.cache_creation_input_tokens)
         hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else 0
+        thought = self.output_tokens_details.thinking_tokens if self.output_tokens_details is not None else 0
         return Usage(
             input_tokens=_count(self.input_tokens) + cached + written,
             output_tokens=_count(self.output_tokens),
             cached_tokens=cached,
             cache_write_tokens=written,
             cache_write_1h_tokens=min(_count(hour), written),
+            reasoning_tokens=min(_count(thought), _count(self.output_tokens)),
         )
 
 
@@ -91,6 +98,7 @@ def _encoded_usage(usage: Usage | None) -> dict[str, Any]:
         "cache_read_input_tokens": usage.cached_tokens,
         "cache_creation": creation,
         "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
     }
 
 
@@ -173,7 +181,7 @@ def decode(body: bytes) -> Response:
     return Response(
         id=message.id,
         model=message.model,
-        parts=tuple(_part(raw) for raw in message.content or ()),
+        parts=tuple(map(part, message.content or ())),
         finish_reason=reason(message.stop_reason),
         usage=message.usage.words() if message.usage is not None else None,
         stop_sequence=message.stop_sequence,
@@ -181,11 +189,18 @@ def decode(body: bytes) -> Response:
     )
 
 
-def _part(raw: Raw) -> Part:
+def part(raw: Raw) -> Part:
+    """The part that a block of an answer is; one that we do not understand is Opaque.
+
+    A thought is this format's, be its signature here or still to come.
+    """
+    if not bytes(raw).startswith(b"{"):
+        raise UpstreamBroken("a block of its answer is not an object")
     try:
-        return part_of(_block.decode(raw), raw)
+        told = part_of(_block.decode(raw), raw)
     except (msgspec.DecodeError, RecursionError, FairleadError):
         return Opaque(NAME, raw)
+    return structs.replace(told, protocol=NAME) if isinstance(told, Reasoning) else told
 
 
 def encode(response: Response) -> bytes:
@@ -195,7 +210,7 @@ def encode(response: Response) -> bytes:
             "type": "message",
             "role": "assistant",
             "model": response.model,
-            "content": [block for block in map(_shown, response.parts) if block is not None],
+            "content": [_whole(part, response) for part in response.parts if not _is_silent(part)],
             "stop_reason": _TOLD.get(response.finish_reason, "end_turn"),
             "stop_sequence": response.stop_sequence,
             "usage": _encoded_usage(response.usage),
@@ -204,13 +219,41 @@ def encode(response: Response) -> bytes:
 
 
 def _shown(part: Part) -> Any:
-    """A block for a client. A thought without a signature of this format is shown, but proves nothing."""
+    """A block for a client, of a tool without its input; None if it is another format's. A thought without a signature
+    of this format is shown, but proves nothing."""
     if isinstance(part, Reasoning) and part.encrypted is None:
-        return {"type": "thinking", "thinking": part.text, "signature": part.signature or ""}
+        return {"type": "thinking", "thinking": part.text, "signature": _signature(part, part.signature)}
     if isinstance(part, Text):
         citations = part.extra.raw if part.extra is not None and part.extra.protocol == NAME else None
-        return {"type": "text", "text": part.text, "citations": citations} if part.text else None
+        return {"type": "text", "text": part.text, "citations": citations}
+    if isinstance(part, ToolUse):
+        return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
     return encoded_block(part)
+
+
+def _is_silent(part: Part) -> bool:
+    """Whether there is nothing to show: another format's knowledge, or an empty text."""
+    return _shown(part) is None or (isinstance(part, Text) and not part.text)
+
+
+def _whole(part: Part, response: Response) -> Any:
+    block = _shown(part)
+    if isinstance(part, ToolUse):
+        block["input"] = _input(part, cut=response.finish_reason == "length")
+    return block
+
+
+def _input(call: ToolUse, *, cut: bool) -> Raw:
+    """`cut`: the model ran out of tokens, perhaps within these arguments."""
+    told = input_of(call) or (Raw(b"{}") if cut else None)
+    if told is not None:
+        return told
+    raise UpstreamBroken(f"it called the tool {call.name[:60]!r} with arguments that are not a JSON object")
+
+
+def _signature(thought: Reasoning, signature: str | None) -> str:
+    """`signature`, if this format will know it again: it comes back with the next request."""
+    return (signature or "") if thought.protocol == NAME else ""
 
 
 # ---- streams
@@ -223,7 +266,8 @@ class Decoder:
         self._usage = UsageTold()
         self._reason: str | None = None
         self._stop_sequence: str | None = None
-        self._opaque: dict[int, tuple[dict[str, Any], list[str]]] = {}
+        self._open: set[int] = set()
+        self._opaque: dict[int, _Gathered] = {}
         self._finished = False
 
     def __call__(self, event: bytes) -> list[Event]:
@@ -233,7 +277,7 @@ class Decoder:
         payload = sse.data(event)
         if not payload or self._finished:
             return []
-        return list(self._told(understood_event(payload)))
+        return list(self._told(understood_event(payload), payload))
 
     def _end(self) -> list[Event]:
         if self._finished:
@@ -246,10 +290,10 @@ class Decoder:
         self._finished = True
         return Finish(reason(self._reason), self._usage.words(), self._stop_sequence, self._reason)
 
-    def _told(self, event: StreamEvent) -> Iterator[Event]:
+    def _told(self, event: StreamEvent, payload: bytes) -> Iterator[Event]:
         match event.type:
             case "content_block_delta":
-                yield from self._delta(event)
+                yield from self._delta(event, payload)
             case "content_block_start":
                 yield from self._begin(event)
             case "content_block_stop":
@@ -267,24 +311,26 @@ class Decoder:
                 yield self._finish()
 
     def _begin(self, event: StreamEvent) -> Iterator[Event]:
-        raw = event.content_block
-        part = _part(raw)
-        match part:
+        index, begun = event.index, part(event.content_block)
+        self._open.add(index)
+        match begun:
             case ToolUse(arguments=arguments):
                 # The block opens with "input": {} and is filled by deltas; an input that is there already is whole.
-                yield PartStart(event.index, structs.replace(part, arguments="" if arguments == "{}" else arguments))
-            case Opaque():
-                self._opaque[event.index] = (msgspec.json.decode(raw), [])
+                yield PartStart(index, structs.replace(begun, arguments="" if arguments == "{}" else arguments))
+            case Opaque(raw=raw):
+                self._opaque[index] = _Gathered(raw)
             case Text(extra=extra) if extra is not None:
-                yield PartStart(event.index, structs.replace(part, extra=None))
-                yield PartDelta(event.index, extra=extra)
+                yield PartStart(index, structs.replace(begun, extra=None))
+                yield PartDelta(index, extra=extra)
             case _:
-                yield PartStart(event.index, part)
+                yield PartStart(index, begun)
 
-    def _delta(self, event: StreamEvent) -> Iterator[Event]:
+    def _delta(self, event: StreamEvent, payload: bytes) -> Iterator[Event]:
         delta = event.delta or _Delta()
+        if event.index not in self._open:
+            raise UpstreamBroken("an event adds to a block that is not open")
         if event.index in self._opaque:
-            self._opaque[event.index][1].append(delta.partial_json or "")
+            self._opaque[event.index].add(_unpacked(payload).get("delta") or {})
         elif delta.text is not None or delta.thinking is not None:
             yield PartDelta(event.index, delta.text or delta.thinking or "")
         elif delta.partial_json is not None:
@@ -295,13 +341,53 @@ class Decoder:
             yield PartDelta(event.index, extra=Opaque(NAME, Raw(b"[%b]" % bytes(delta.citation))))
 
     def _stop(self, index: int) -> Iterator[Event]:
+        if index not in self._open:
+            raise UpstreamBroken("an event ends a block that is not open")
+        self._open.discard(index)
         gathered = self._opaque.pop(index, None)
         if gathered is not None:
-            block, pieces = gathered
-            if "".join(pieces):
-                block["input"] = Raw("".join(pieces).encode())
-            yield PartStart(index, Opaque(NAME, Raw(_encode(block))))
+            yield PartStart(index, Opaque(NAME, gathered.whole()))
         yield PartEnd(index)
+
+
+class _Gathered:
+    """A block that only this format knows, and what its deltas add to it."""
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+        self._added: dict[str, Any] = {}
+        self._input: list[str] = []
+
+    def add(self, delta: dict[str, Any]) -> None:
+        for name, value in delta.items():
+            if name == "partial_json" and isinstance(value, str):
+                self._input.append(value)
+            elif name == "citation":
+                self._added.setdefault("citations", []).append(value)
+            elif name != "type" and isinstance(value, str):
+                self._added[name] = self._added.get(name, "") + value
+            elif name != "type" and value is not None:
+                self._added[name] = value
+
+    def whole(self) -> Raw:
+        """The block as it would stand in a whole answer."""
+        written = "".join(self._input)
+        if not written.strip() and not self._added:
+            return self._raw
+        block = _unpacked(self._raw)
+        for name, value in self._added.items():
+            grows = isinstance(value, str | list) and type(block.get(name)) is type(value)
+            block[name] = block[name] + value if grows else value
+        if written.strip():
+            block["input"] = _unpacked(written.encode())
+        return Raw(_encode(block))
+
+
+def _unpacked(told: bytes | Raw) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(told, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise UpstreamBroken("a block of its answer is not JSON that we can read") from None
 
 
 class Encoder:
@@ -310,8 +396,9 @@ class Encoder:
     def __init__(self) -> None:
         self._open: int | None = None  # our index of the block that is open
         self._number = -1  # its number
-        self._kind: type[Part] = Text
-        self._waiting: dict[int, list[Event]] = {}
+        self._part: Part = Text("")
+        self._waiting: dict[int, list[PartStart | PartDelta | PartEnd]] = {}
+        self._hidden: set[int] = set()  # what this format has no block for
 
     def __call__(self, event: Event) -> bytes:
         match event:
@@ -323,6 +410,10 @@ class Encoder:
                 return self._finish(event)
 
     def _of_part(self, event: PartStart | PartDelta | PartEnd, index: int) -> bytes:
+        if isinstance(event, PartStart) and _shown(event.part) is None:
+            self._hidden.add(index)
+        if index in self._hidden:
+            return b""
         if self._open is None and isinstance(event, PartStart):
             return self._begin(event)
         if index != self._open:
@@ -333,30 +424,30 @@ class Encoder:
         return self._stop() + self._next()
 
     def _begin(self, start: PartStart) -> bytes:
-        self._open, self._kind = start.index, type(start.part)
+        self._open, self._part = start.index, start.part
         self._number += 1
         block, first = _opening(start.part)
         told = _named("content_block_start", {"index": self._number, "content_block": block})
         return told + (self._delta(first) if first is not None else b"")
 
     def _delta(self, delta: PartDelta) -> bytes:
-        told = b""
-        if self._kind is ToolUse:
-            told = self._filled("input_json_delta", "partial_json", delta.text)
-        elif self._kind is Reasoning:
-            told = self._filled("thinking_delta", "thinking", delta.text)
-            told += self._filled("signature_delta", "signature", delta.signature or "")
-        elif delta.text:
-            told = self._filled("text_delta", "text", delta.text)
+        match self._part:
+            case ToolUse():
+                told = self._filled(b"input_json_delta", b"partial_json", delta.text)
+            case Reasoning() as thought:
+                told = self._filled(b"thinking_delta", b"thinking", delta.text)
+                told += self._filled(b"signature_delta", b"signature", _signature(thought, delta.signature))
+            case _:
+                told = self._filled(b"text_delta", b"text", delta.text)
         if delta.extra is not None and delta.extra.protocol == NAME:
             for citation in msgspec.json.decode(delta.extra.raw, type=list[Raw]):
-                told += self._filled("citations_delta", "citation", citation)
+                told += self._filled(b"citations_delta", b"citation", citation)
         return told
 
-    def _filled(self, kind: str, field: str, value: str | Raw) -> bytes:
+    def _filled(self, kind: bytes, field: bytes, value: str | Raw) -> bytes:
         if not value:
             return b""
-        delta = b'{"type":"%b","%b":%b}' % (kind.encode(), field.encode(), _encode(value))
+        delta = b'{"type":"%b","%b":%b}' % (kind, field, _encode(value))
         data = b'{"type":"content_block_delta","index":%d,"delta":%b}' % (self._number, delta)
         return sse.event(data, b"content_block_delta")
 
@@ -395,10 +486,9 @@ def _opening(part: Part) -> tuple[Any, PartDelta | None]:
         case Reasoning(text=text, signature=signature, encrypted=None):
             first = PartDelta(0, text, signature=signature) if text or signature else None
             return {"type": "thinking", "thinking": "", "signature": ""}, first
-        case ToolUse(id=id, name=name, arguments=arguments):
-            block = {"type": "tool_use", "id": id, "name": name, "input": {}}
-            return block, PartDelta(0, arguments) if arguments else None
-    return _shown(part) or {"type": "text", "text": ""}, None
+        case ToolUse(arguments=arguments):
+            return _shown(part), PartDelta(0, arguments) if arguments else None
+    return _shown(part), None
 
 
 def _start(start: Start) -> bytes:

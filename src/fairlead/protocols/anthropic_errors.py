@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from fairlead.errors import FairleadError, OutOfCredit, UpstreamError, from_status
+from fairlead.errors import ContentPolicyViolation, FairleadError, OutOfCredit, UpstreamError, from_status
 
 _STATUS_OF = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
@@ -40,13 +40,17 @@ def _meaning(status: int, error: object) -> UpstreamError:
     message, kind = fields.get("message"), fields.get("type")
     message = message if isinstance(message, str) else ""
     kind = kind if isinstance(kind, str) else None
-    if "credit balance is too low" in message:  # told as an invalid request
+    if "credit balance is too low" in message:  # told as an invalid request, as the next
         return OutOfCredit(message, upstream_status=status, upstream_code=kind)
+    if "blocked by content filtering" in message:
+        return ContentPolicyViolation(message, upstream_status=status, upstream_code=kind)
     return from_status(status, message, code=kind)
 
 
 def encode(error: FairleadError) -> dict[str, Any]:
-    """The whole body for our clients."""
+    """The whole body for our clients; `code`, `param` and `retryable` are ours beside Anthropic's fields."""
     kind = _TYPE_OF.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    told = {"type": kind, "message": str(error), "code": error.code, "param": error.param}
+    told = {
+        "type": kind, "message": str(error), "code": error.code, "param": error.param, "retryable": error.retryable,
+    }  # fmt: skip
     return {"type": "error", "error": told}

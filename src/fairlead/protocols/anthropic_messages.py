@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Raw
 
-from fairlead.chat import Event, Request, Response
+from fairlead.chat import Event, Reasoning, Request, Response, Text
 from fairlead.errors import FairleadError, UpstreamError
 from fairlead.protocols import (
     CONTENT,
@@ -106,9 +106,7 @@ class AnthropicMessages:
         return _encode(anthropic_errors.encode(error))
 
     def encode_error_event(self, error: FairleadError) -> bytes:
-        told = anthropic_errors.encode(error)
-        told["error"]["retryable"] = error.retryable
-        return sse.event(_encode(told), b"error")
+        return sse.event(self.encode_error(error), b"error")
 
 
 class StreamReader:
@@ -161,5 +159,7 @@ class StreamReader:
 
 def _has_content(block: Raw) -> bool:
     """A text or a thought begins empty; anything else is content by its mere beginning."""
-    told = msgspec.json.decode(block, type=anthropic_request.Block)
-    return bool(told.text or told.thinking) if told.type in ("text", "thinking") else True
+    match anthropic_answer.part(block):
+        case Text(text=text) | Reasoning(text=text, encrypted=None):
+            return bool(text)
+    return True

@@ -3,6 +3,8 @@
 https://docs.anthropic.com/en/api/messages
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -68,6 +70,10 @@ class Block(Struct):
     cache_control: Raw = NULL
 
 
+class _Kind(Struct):
+    type: str
+
+
 class _Message(Struct):
     role: str
     content: str | list[Raw]
@@ -127,7 +133,9 @@ class _Request(Struct):
 
 _UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
 _request = msgspec.json.Decoder(_Request)
+_kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
+_BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document".split())
 _tool = msgspec.json.Decoder(_Tool)
 
 
@@ -203,7 +211,10 @@ def _content(content: str | list[Raw] | dict[str, Raw] | None, place: str) -> It
         raise InvalidRequest(f"'{place}' must be a string or an array.", param=place)
     for index, raw in enumerate(content or ()):
         at = f"{place}[{index}]"
-        yield part_of(_typed(raw, _block, at), raw, at)
+        if _typed(raw, _kind, at).type in _BLOCKS:
+            yield part_of(_typed(raw, _block, at), raw, at)
+        else:  # its fields may be anything
+            yield Opaque(NAME, raw)
 
 
 def part_of(block: Block, raw: Raw, place: str = "") -> Part:
@@ -310,13 +321,14 @@ def encode(request: Request, default_max_tokens: int) -> bytes:
     thinking = _thinking(request, turns)
     if thinking is not None and "budget_tokens" in thinking and max_tokens <= thinking["budget_tokens"]:
         max_tokens += thinking["budget_tokens"]
+    tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None]
     body: dict[str, Any] = {
         "model": request.model,
         "max_tokens": max_tokens,
         "system": _encoded_system(system),
         "messages": turns,
-        "tools": [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None,
-        "tool_choice": _encoded_choice(request),
+        "tools": tools or None,
+        "tool_choice": _encoded_choice(request) if tools else None,
         "stop_sequences": [text for text in request.stop if text.strip()] or None,
         "stream": request.stream or None,
         "thinking": thinking,
@@ -324,7 +336,7 @@ def encode(request: Request, default_max_tokens: int) -> bytes:
         "metadata": {"user_id": request.user} if request.user is not None else None,
         "service_tier": request.service_tier if request.service_tier in ("auto", "standard_only") else None,
     }
-    if thinking is None:  # a model that thinks takes neither
+    if thinking is None or thinking["type"] == "disabled":  # a model that thinks takes none of these
         body["temperature"] = None if request.temperature is None else min(max(request.temperature, 0.0), 1.0)
         body["top_k"], body["top_p"] = request.top_k, request.top_p
     extra = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
@@ -332,12 +344,14 @@ def encode(request: Request, default_max_tokens: int) -> bytes:
 
 
 def _split_off_system(messages: Sequence[Message]) -> tuple[list[Text], Sequence[Message]]:
-    """The instructions that lead, and everything after them."""
+    """The instructions that lead, and everything after them. Of instructions alone, the last are said as the user's."""
     texts: list[Text] = []
     for index, message in enumerate(messages):
         if message.role not in ("system", "developer"):
             return texts, messages[index:]
-        texts += [part for part in message.parts if isinstance(part, Text) and part.text]
+        if index == len(messages) - 1:
+            return texts, messages[index:]
+        texts += [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
     return texts, ()
 
 
@@ -375,14 +389,14 @@ def _without_trailing_space(turns: list[dict[str, Any]]) -> None:
     if turns and turns[-1]["role"] == "assistant":
         last = turns[-1]["content"][-1]
         if isinstance(last, dict) and last["type"] == "text":
-            last["text"] = last["text"].rstrip() or "…"
+            last["text"] = last["text"].rstrip()
 
 
 def encoded_block(part: Part) -> Any:
     """A content block, None where there is nothing to say in this format."""
     match part:
         case Text(text=text, cache=cache, extra=extra):
-            if not text:
+            if not text or text.isspace():  # Anthropic refuses blocks without words
                 return None
             block = {"type": "text", "text": text}
             if extra is not None and extra.protocol == NAME:
@@ -415,20 +429,26 @@ def _id(id: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_-]", "_", id)
 
 
-def _input(part: ToolUse) -> Raw:
-    arguments = part.arguments.strip() or "{}"
+def input_of(call: ToolUse) -> Raw | None:
+    """The arguments as JSON, None if they are not an object."""
     try:
-        if isinstance(msgspec.json.decode(arguments), dict):
-            return Raw(arguments.encode())
-    except (msgspec.DecodeError, RecursionError):
-        pass
+        arguments = call.arguments.strip().encode() or b"{}"
+        return Raw(arguments) if isinstance(msgspec.json.decode(arguments), dict) else None
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
+
+
+def _input(part: ToolUse) -> Raw:
+    arguments = input_of(part)
+    if arguments is not None:
+        return arguments
     told = f"The arguments of the call {part.id[:60]!r} of the tool {part.name[:60]!r} must be a JSON object."
     raise InvalidRequest(told, param="messages")
 
 
 def _encoded_media(media: Media) -> dict[str, Any]:
     if media.kind == "audio":
-        raise InvalidRequest("This model's provider takes no audio.", param="messages")
+        raise InvalidRequest("This model's provider takes no audio: 'messages' has an 'input_audio'.", param="messages")
     source: dict[str, Any]
     if media.file_id is not None:
         source = {"type": "file", "file_id": media.file_id}
@@ -436,11 +456,22 @@ def _encoded_media(media: Media) -> dict[str, Any]:
         source = {"type": "url", "url": media.url}
     elif media.text is not None:
         source = {"type": "text", "media_type": "text/plain", "data": media.text}
+    elif media.kind == "document" and media.mime not in (None, "application/pdf"):
+        source = {"type": "text", "media_type": "text/plain", "data": _text_of(media)}
     else:
         mime = media.mime or ("image/png" if media.kind == "image" else "application/pdf")
         source = {"type": "base64", "media_type": mime, "data": media.data or ""}
     title = {"title": media.name} if media.name and media.kind == "document" else {}
     return _marked({"type": media.kind, "source": source, **title}, media.cache)
+
+
+def _text_of(document: Media) -> str:
+    """Of documents as data, Anthropic takes PDF and plain text only."""
+    try:
+        return base64.b64decode(document.data or "", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        told = f"This model's provider takes documents as PDF or text, not as {(document.mime or '')[:60]!r}."
+        raise InvalidRequest(told, param="messages") from None
 
 
 def _encoded_tool(tool: Tool | Opaque) -> Any:
@@ -449,8 +480,22 @@ def _encoded_tool(tool: Tool | Opaque) -> Any:
     told: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         told["description"] = tool.description
-    told["input_schema"] = tool.schema if tool.schema is not None else {"type": "object", "properties": {}}
+    told["input_schema"] = _schema(tool)
+    if tool.strict:
+        told["strict"] = True
     return _marked(told, tool.cache)
+
+
+def _schema(tool: Tool) -> Any:
+    """Always of an object: Anthropic requires it to say so."""
+    try:
+        fields = msgspec.json.decode(tool.schema, type=dict[str, Raw]) if tool.schema is not None else {}
+    except msgspec.DecodeError:
+        told = f"The parameters of the tool {tool.name[:60]!r} must be a JSON schema of an object."
+        raise InvalidRequest(told, param="tools") from None
+    if "type" in fields:
+        return tool.schema
+    return {"type": "object", **({} if fields else {"properties": {}}), **fields}
 
 
 def _encoded_choice(request: Request) -> dict[str, Any] | None:
@@ -473,10 +518,12 @@ def _thinking(request: Request, turns: list[dict[str, Any]]) -> dict[str, Any] |
     wish = request.thinking
     if wish is None:
         return None
-    if not wish.enabled or _forces_tool(request) or _broke_off_thinking(turns):
-        return None
-    if wish.adaptive:
+    if not wish.enabled:
+        return {"type": "disabled"}
+    if wish.adaptive:  # a model that decides by itself may be made to call a tool, and may have broken off
         return {"type": "adaptive"}
+    if _forces_tool(request) or _broke_off_thinking(turns):
+        return None
     budget = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
     return {"type": "enabled", "budget_tokens": max(budget, _SMALLEST_BUDGET)}
 

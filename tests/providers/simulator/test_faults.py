@@ -122,8 +122,9 @@ async def test_html_is_a_proxys_page():
 
 async def test_empty_is_no_bytes():
     async with serving() as url:
-        told = await seen(url, "echo+empty")
-    assert (told.status, told.body) == (200, b"")
+        told, whole = await seen(url, "echo+empty"), await seen(url, "echo+empty", stream=False)
+    assert (told.status, told.body) == (whole.status, whole.body) == (200, b"")
+    assert "text/event-stream" in told.head
 
 
 # ---- an answer that breaks off

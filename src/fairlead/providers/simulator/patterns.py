@@ -10,12 +10,8 @@ from typing import Any
 from re import _constants as parts  # type: ignore[attr-defined]  # isort: skip
 from re import _parser as parser  # type: ignore[attr-defined]  # isort: skip
 
-_PREFERRED = [
-    *map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_.,:/@"),
-    *range(33, 127),
-    9,
-    10,
-]
+_PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_.,:/@"
+_PREFERRED = [*map(ord, _PLAIN), *range(33, 127), ord("\t"), ord("\n")]
 _LONGEST = 10_000  # characters
 _CATEGORIES: dict[Any, Callable[[str], bool]] = {
     parts.CATEGORY_DIGIT: str.isdigit,
@@ -35,17 +31,17 @@ def word(pattern: str, shortest: int = 0, salt: int = 0) -> str | None:
     tree = _parsed(pattern)
     if tree is None:
         return None
-    for more in range(min(shortest, 1000) + 1):
-        try:
-            found = "".join(islice(_told(tree, more, salt), _LONGEST))
-        except (KeyError, IndexError, ValueError, RecursionError):
-            return None
-        if len(found) >= shortest and re.search(pattern, found):
-            return found
-    if not pattern.endswith("$"):  # found in a longer word as well
-        found = "".join(_told(tree, 0, salt)).ljust(shortest, "a")
-        return found if re.search(pattern, found) else None
-    return None
+    try:
+        for more in range(min(shortest, 1000) + 1):
+            found = _joined(tree, more, salt)
+            if len(found) >= shortest and re.search(pattern, found):
+                return found
+        found = _joined(tree, 0, salt).ljust(
+            shortest, "a"
+        )  # a pattern without an end is found in a longer word as well
+    except (LookupError, ValueError, RecursionError):
+        return None
+    return found if re.search(pattern, found) else None
 
 
 @lru_cache(256)
@@ -54,6 +50,14 @@ def _parsed(pattern: str) -> Any:
         return parser.parse(pattern)
     except (re.error, RecursionError, OverflowError):
         return None
+
+
+def _joined(tree: Any, more: int, salt: int) -> str:
+    """Raises ValueError if the word would be too long."""
+    pieces = list(islice(_told(tree, more, salt), _LONGEST))
+    if len(pieces) == _LONGEST:
+        raise ValueError("too long")
+    return "".join(pieces)
 
 
 def _told(tree: Any, more: int, salt: int) -> Iterable[str]:

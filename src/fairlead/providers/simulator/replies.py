@@ -116,7 +116,7 @@ class Simulator:
             wanted = mishap(request)
         if (wanted.text_bytes or 0) > faults.MAX_WHOLE_BYTES and (not request.stream or wanted.wrong_length):
             return _refusal(dialect, 400, f"The simulator makes so long a text in a stream only: {wanted.text_bytes}.")
-        refused = _instead(dialect, wanted)
+        refused = _instead(dialect, wanted, stream=request.stream)
         if refused is not None:
             return refused
         answer = perform(request, wire=dialect.name, model=model, faults=wanted)
@@ -162,7 +162,7 @@ def _refusal(
     return _json(status, dialect.error(status, message, code=code, param=param))
 
 
-def _instead(dialect: Dialect, wanted: Faults) -> Reply | None:
+def _instead(dialect: Dialect, wanted: Faults, *, stream: bool) -> Reply | None:
     """The reply of a fault that leaves nothing of the answer."""
     after = (b"retry-after", wanted.retry_after.encode()) if wanted.retry_after is not None else None
     if wanted.html is not None:
@@ -174,7 +174,7 @@ def _instead(dialect: Dialect, wanted: Faults) -> Reply | None:
         message = _MESSAGES.get(wanted.status, "The simulator was asked to fail.")
         reply = _json(wanted.status, dialect.error(wanted.status, message), *((after,) if after else ()))
     elif wanted.empty:
-        reply = _json(200, b"")
+        reply = Reply(200, ((b"content-type", _EVENTS if stream else _JSON),), (), 0)
     else:
         return None
     return _spoilt(reply, wanted)
