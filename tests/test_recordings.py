@@ -1,12 +1,12 @@
 """Every recorded chat of OpenAI and Anthropic, served by a stand-in provider through the whole gateway.
 
-Each is asked for twice: by a client of the provider's own protocol, whose answer must be the provider's byte for byte but for
-what the gateway owns, and by a client of the other one, whose answer must say the same.
+Each is asked for twice: by a client of the provider's own protocol, whose answer must be the provider's but for what
+the gateway owns, and by a client of the other one, whose answer must say the same.
 """
 
 import importlib.util
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fairlead.chat import Reasoning, Response, Text, ToolUse, fold
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.sse import EventCutter, data
-from gateway import Gateway, gateway, raw, request, split
+from gateway import gateway, raw, request, split
 from protocols_recordings import Recording, openai_spec, recordings, require_shared
 
 PROTOCOLS = {"openai": OpenAIChat(), "anthropic": AnthropicMessages()}
@@ -47,17 +47,6 @@ def provider() -> Iterator[str]:
         yield stack.enter_context(module.serving(str(shared / "recordings"))).url
 
 
-@pytest.fixture
-async def through(
-    tmp_path: Path, provider: str, request: pytest.FixtureRequest
-) -> AsyncIterator[tuple[Gateway, Recording]]:
-    recording: Recording = request.node.callspec.params["recording"]
-    protocol = PROTOCOLS[vendor(recording)].name
-    row = ROW.format(name="rec", url=provider, id=recording.id, protocol=protocol)
-    async with gateway(tmp_path, row) as running:
-        yield running, recording
-
-
 def vendor(recording: Recording) -> str:
     return recording.id.partition("/")[0]
 
@@ -74,9 +63,14 @@ def asking(recording: Recording, client: str) -> bytes:
     return json.dumps(body).encode()
 
 
-async def answer(running: Gateway, recording: Recording, client: str) -> tuple[int, bytes]:
-    status, _, body = split(await raw(running.port, request(PATHS[client], asking(recording, client))))
-    return status, body
+async def answer(
+    folder: Path, provider: str, recording: Recording, client: str
+) -> tuple[int, bytes, list[dict[str, Any]]]:
+    """What a gateway answers whose one provider answers with `recording`; and the attempts it wrote down."""
+    row = ROW.format(name="rec", url=provider, id=recording.id, protocol=PROTOCOLS[vendor(recording)].name)
+    async with gateway(folder, row) as running:
+        status, _, body = split(await raw(running.port, request(PATHS[client], asking(recording, client))))
+        return status, body, await running.rows("attempts")
 
 
 def events(text: bytes) -> list[bytes]:
@@ -105,12 +99,11 @@ def meaning(response: Response) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("recording", WHOLE)
-async def test_a_whole_answer_passes_byte_for_byte(through: tuple[Gateway, Recording]) -> None:
-    running, recording = through
-    status, body = await answer(running, recording, vendor(recording))
+async def test_a_whole_answer_passes_byte_for_byte(tmp_path: Path, provider: str, recording: Recording) -> None:
+    status, body, rows = await answer(tmp_path, provider, recording, vendor(recording))
     assert status == 200, body
     assert json.loads(body) == json.loads(recording.response)
-    (attempt,) = await running.rows("attempts")
+    (attempt,) = rows
     usage = told(vendor(recording), body, False).usage
     assert usage is None or (attempt["input_tokens"], attempt["output_tokens"]) == (
         usage.input_tokens,
@@ -119,10 +112,11 @@ async def test_a_whole_answer_passes_byte_for_byte(through: tuple[Gateway, Recor
 
 
 @pytest.mark.parametrize("recording", WHOLE)
-async def test_a_whole_answer_says_the_same_in_the_other_protocol(through: tuple[Gateway, Recording]) -> None:
-    running, recording = through
+async def test_a_whole_answer_says_the_same_in_the_other_protocol(
+    tmp_path: Path, provider: str, recording: Recording
+) -> None:
     mine, other = vendor(recording), next(name for name in PROTOCOLS if name != vendor(recording))
-    status, body = await answer(running, recording, other)
+    status, body, _ = await answer(tmp_path, provider, recording, other)
     assert status == 200, body
     assert meaning(told(other, body, False)) == meaning(told(mine, recording.response, False))
     if other == "openai":
@@ -130,9 +124,8 @@ async def test_a_whole_answer_says_the_same_in_the_other_protocol(through: tuple
 
 
 @pytest.mark.parametrize("recording", STREAMED)
-async def test_a_streamed_answer_passes_event_for_event(through: tuple[Gateway, Recording]) -> None:
-    running, recording = through
-    status, body = await answer(running, recording, vendor(recording))
+async def test_a_streamed_answer_passes_event_for_event(tmp_path: Path, provider: str, recording: Recording) -> None:
+    status, body, _ = await answer(tmp_path, provider, recording, vendor(recording))
     assert status == 200, body
     sent = [data(event) for event in events(recording.response) if data(event)]
     got = [data(event) for event in events(body) if data(event)]
@@ -143,10 +136,11 @@ async def test_a_streamed_answer_passes_event_for_event(through: tuple[Gateway, 
 
 
 @pytest.mark.parametrize("recording", STREAMED)
-async def test_a_streamed_answer_says_the_same_in_the_other_protocol(through: tuple[Gateway, Recording]) -> None:
-    running, recording = through
+async def test_a_streamed_answer_says_the_same_in_the_other_protocol(
+    tmp_path: Path, provider: str, recording: Recording
+) -> None:
     mine, other = vendor(recording), next(name for name in PROTOCOLS if name != vendor(recording))
-    status, body = await answer(running, recording, other)
+    status, body, _ = await answer(tmp_path, provider, recording, other)
     assert status == 200, body
     text, thought, calls, _ = meaning(told(other, body, True))
     assert (text, thought, calls) == meaning(told(mine, recording.response, True))[:3]
@@ -159,13 +153,12 @@ async def test_a_streamed_answer_says_the_same_in_the_other_protocol(through: tu
 @pytest.mark.parametrize("recording", ERRORS)
 @pytest.mark.parametrize("client", list(PATHS))
 async def test_an_error_is_told_in_our_words_in_either_protocol(
-    through: tuple[Gateway, Recording], client: str
+    tmp_path: Path, provider: str, recording: Recording, client: str
 ) -> None:
-    running, recording = through
-    status, body = await answer(running, recording, client)
+    status, body, rows = await answer(tmp_path, provider, recording, client)
     error = json.loads(body)["error"]
     assert status in (400, 404, 413, 429, 502, 503, 504)
     assert error["message"]
     assert status != recording.status or status in (400, 404, 413, 429)
-    (attempt,) = await running.rows("attempts")
+    (attempt,) = rows
     assert attempt["status"] == recording.status

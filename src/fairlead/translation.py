@@ -125,6 +125,8 @@ class PassthroughStream:
                     if flags & USAGE_ONLY and self._hide:
                         continue
                 kept.append(event)
+                if flags & DONE:
+                    break  # nothing that follows belongs to this answer
         except UpstreamError as error:
             self.failed = error
         return kept[0] if len(kept) == 1 else b"".join(kept)
