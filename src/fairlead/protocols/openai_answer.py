@@ -28,10 +28,10 @@ from fairlead.chat import (
     ToolUse,
     Usage,
 )
-from fairlead.errors import UpstreamBroken
+from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import openai_errors, openai_usage, sse
 from fairlead.protocols.envelope import NULL, given
-from fairlead.protocols.openai_request import ANTHROPIC, ANTHROPIC_FORMAT, NAME, encoded_call, thoughts
+from fairlead.protocols.openai_request import NAME, encoded_call, encoded_thought, read_details, thought_of, thoughts
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_use", "function_call": "tool_use",
@@ -85,6 +85,7 @@ class _Answer(Struct):
     """A whole answer, or a chunk of one."""
 
     id: str | None = None
+    object: Raw = NULL
     model: str | None = None
     created: float | None = None
     choices: list[_Choice] | None = None
@@ -105,6 +106,8 @@ def _understood(payload: bytes, what: str) -> _Answer:
         raise UpstreamBroken(f"{what} is not JSON") from None
     if given(answer.error) is not None:
         raise openai_errors.from_stream(msgspec.json.decode(answer.error))
+    if bytes(answer.object) == b'"error"':
+        raise openai_errors.from_stream(msgspec.json.decode(payload))
     return answer
 
 
@@ -124,15 +127,17 @@ def usage_of(answer: _Answer) -> Usage | None:
 def decode(body: bytes) -> Response:
     """Raises UpstreamBroken where `body` is no answer, another UpstreamError where it tells one."""
     answer = _understood(body, "its answer")
-    if not answer.choices or answer.choices[0].message is None:
-        raise UpstreamBroken("its answer has no choices")
-    choice = answer.choices[0]
-    assert choice.message is not None
+    choice = answer.choices[0] if answer.choices else _Choice()
+    message = choice.message
+    if message is None:
+        if not choice.finish_reason:
+            raise UpstreamBroken("its answer has no choices")
+        message = _Said()  # Azure's filter leaves only the reason
     return Response(
         id=answer.id or "",
         model=answer.model or "",
-        parts=tuple(_said(choice.message)),
-        finish_reason=_reason(choice.finish_reason, refused=bool(choice.message.refusal)),
+        parts=tuple(_said(message)),
+        finish_reason=_reason(choice.finish_reason, refused=bool(message.refusal)),
         usage=usage_of(answer),
         created=int(answer.created or 0),
         raw_reason=choice.finish_reason,
@@ -160,8 +165,23 @@ def _said(message: _Said) -> Iterator[Part]:
 def _thoughts(message: _Said) -> Iterator[Reasoning]:
     try:
         yield from thoughts(message.reasoning_details, message.reasoning_content or message.reasoning)
-    except Exception:  # details of a shape we do not know: the plain text is what there is
+    except InvalidRequest:  # details of a shape we do not know: the plain text is what there is
         yield from thoughts(None, message.reasoning_content or message.reasoning)
+
+
+def _told_thoughts(said: _Said) -> Iterator[tuple[Reasoning, int | None]]:
+    """What a delta adds to thoughts, each with its number among the details."""
+    try:
+        details = read_details(said.reasoning_details)
+    except InvalidRequest:
+        details = []
+    for detail in details:
+        thought = thought_of(detail, opening=True)
+        if thought is not None:
+            yield thought, detail.index
+    plain = said.reasoning_content or said.reasoning
+    if not details and plain:
+        yield Reasoning(plain), None
 
 
 def _tool_use(id: str | None, function: _Function | None) -> ToolUse:
@@ -200,9 +220,8 @@ def encode(response: Response) -> bytes:
     reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
     if reasoning:
         message["reasoning_content"] = "".join(part.text for part in reasoning)
-        details = [_detail(part, index) for index, part in enumerate(reasoning) if part.protocol is not None]
-        if details:
-            message["reasoning_details"] = details
+        if any(part.protocol is not None for part in reasoning):  # all or none: who reads details reads nothing else
+            message["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(reasoning)]
     calls = [encoded_call(part) for part in response.parts if isinstance(part, ToolUse)]
     if calls:
         message["tool_calls"] = calls
@@ -219,15 +238,6 @@ def encode(response: Response) -> bytes:
     return _encode(answer)
 
 
-def _detail(part: Reasoning, index: int) -> dict[str, Any]:
-    form = ANTHROPIC_FORMAT if part.protocol == ANTHROPIC else "unknown"
-    if part.encrypted is not None:
-        return {"type": "reasoning.encrypted", "data": part.encrypted, "format": form, "index": index}
-    return {
-        "type": "reasoning.text", "text": part.text, "signature": part.signature, "format": form, "index": index,
-    }  # fmt: skip
-
-
 # ---- streams
 
 
@@ -239,6 +249,7 @@ class Decoder:
         self._next = 0  # index of the next part
         self._open: int | None = None  # the open Text or Reasoning
         self._open_kind: type[Text] | type[Reasoning] = Text
+        self._number: int | None = None  # `index` of the open Reasoning among the details
         self._calls: dict[int, _Building] = {}
         self._reason: str | None = None
         self._refused = False
@@ -254,7 +265,10 @@ class Decoder:
             return []
         if payload == b"[DONE]":
             return self._finish()
-        return list(self._chunk(_understood(payload, "an event")))
+        chunk = _understood(payload, "an event")
+        if event.startswith(b"event:") and sse.name(event) == b"error":
+            raise openai_errors.from_stream(msgspec.json.decode(payload))
+        return list(self._chunk(chunk))
 
     def _end(self) -> list[Event]:
         if self._finished:
@@ -272,7 +286,8 @@ class Decoder:
         return [*events, Finish(reason, self._usage, raw_reason=self._reason)]
 
     def _chunk(self, chunk: _Answer) -> Iterator[Event]:
-        if not self._started:
+        # Azure's first chunk, which tells of its filter, names neither answer nor model.
+        if not self._started and (chunk.choices or chunk.id):
             self._started = True
             yield Start(chunk.id or "", chunk.model or "", int(chunk.created or 0))
         usage = usage_of(chunk)
@@ -288,8 +303,8 @@ class Decoder:
                 self._reason = choice.finish_reason
 
     def _said(self, said: _Said) -> Iterator[Event]:
-        for thought in _thoughts(said):
-            yield from self._thought(thought)
+        for thought, number in _told_thoughts(said):
+            yield from self._thought(thought, number)
         text = _text(said.content) + (said.refusal or "")
         self._refused = self._refused or bool(said.refusal)
         extra = None if _empty(said.annotations) else Opaque(NAME, said.annotations)
@@ -303,15 +318,22 @@ class Decoder:
         if said.function_call is not None and (said.function_call.name or said.function_call.arguments):
             yield from self._call(_Call(0, None, "function", said.function_call))
 
-    def _thought(self, thought: Reasoning) -> Iterator[Event]:
+    def _thought(self, thought: Reasoning, number: int | None) -> Iterator[Event]:
         if thought.encrypted is not None:
             yield from self._begin(thought)
             yield from self._close()
             return
-        if self._open is None or self._open_kind is not Reasoning:
+        if self._open is None or self._open_kind is not Reasoning or self._is_another(thought, number):
             yield from self._begin(Reasoning(protocol=thought.protocol))
+            self._number = number
         assert self._open is not None
         yield PartDelta(self._open, thought.text, signature=thought.signature)
+
+    def _is_another(self, thought: Reasoning, number: int | None) -> bool:
+        """Whether `thought` is not the open one; a signature alone may come with a number that its text had not."""
+        if number is None or number == self._number:
+            return False
+        return self._number is not None or bool(thought.text)
 
     def _begin(self, part: Text | Reasoning) -> Iterator[Event]:
         yield from self._close()
@@ -407,7 +429,7 @@ class Encoder:
             case Reasoning():
                 self._thoughts[index] = (len(self._thoughts), part)
                 if part.encrypted is not None:
-                    return self._told(_encode({"reasoning_details": [_detail(part, self._thoughts[index][0])]}))
+                    return self._told(_encode({"reasoning_details": [encoded_thought(part, self._thoughts[index][0])]}))
                 return self._thought(index, part.text, part.signature) if part.text or part.signature else b""
             case Text(text=text) if text:
                 return self._told(b'{"content":%b}' % _encode(text))
@@ -427,10 +449,12 @@ class Encoder:
 
     def _thought(self, index: int, text: str, signature: str | None) -> bytes:
         number, part = self._thoughts[index]
+        if part.encrypted is not None:  # it was told whole when it began
+            return b""
         delta: dict[str, Any] = {"reasoning_content": text} if text else {}
         if part.protocol is not None or signature is not None:
             told = structs.replace(part, text=text, signature=signature)
-            delta["reasoning_details"] = [_detail(told, number)]
+            delta["reasoning_details"] = [encoded_thought(told, number)]
         return self._told(_encode(delta)) if delta else b""
 
     def _finish(self, finish: Finish) -> bytes:

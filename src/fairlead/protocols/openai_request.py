@@ -167,6 +167,7 @@ class _Request(Struct):
     n: int | None = None
 
 
+_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})  # other formats have other words
 _UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
 _request = msgspec.json.Decoder(_Request)
 _encode = msgspec.json.encode
@@ -240,7 +241,9 @@ def _decoded(messages: list[_Message]) -> Iterator[Message]:
 def _result(message: _Message, place: str) -> ToolResult:
     id = message.tool_call_id or (message.name if message.role == "function" else None)
     if not id:
-        raise InvalidRequest(f"'{place}.tool_call_id' is missing: it names the call it answers.", param=place)
+        raise InvalidRequest(
+            f"'{place}.tool_call_id' is missing: it names the call it answers.", param=f"{place}.tool_call_id"
+        )
     return ToolResult(id, tuple(_content(message.content, place)))
 
 
@@ -272,16 +275,62 @@ def _tool_use(raw: Raw, place: str) -> Part:
 
 def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> Iterator[Reasoning]:
     """What was thought, from `reasoning_details` if there are any (they carry signatures), else from the plain text."""
-    found = [_typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
-    for detail in found:
-        protocol = ANTHROPIC if detail.format == ANTHROPIC_FORMAT else NAME
-        if detail.type == "reasoning.encrypted" and detail.data:
-            yield Reasoning(encrypted=detail.data, protocol=protocol)
-        elif detail.text or detail.summary or detail.signature:
-            text = detail.text or detail.summary or ""
-            yield Reasoning(text, detail.signature, protocol=protocol if detail.signature else None)
+    found = read_details(details, place)
+    yield from (thought for thought in map(thought_of, _gathered(found)) if thought is not None)
     if not found and plain:
         yield Reasoning(plain)
+
+
+def read_details(details: list[Raw] | None, place: str = "") -> list[Detail]:
+    return [_typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
+
+
+def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
+    """The thought that `detail` tells; None if it tells none. `opening`: its signature may still come."""
+    protocol = ANTHROPIC if detail.format == ANTHROPIC_FORMAT else NAME
+    if detail.type == "reasoning.encrypted":
+        return Reasoning(encrypted=detail.data, protocol=protocol) if detail.data else None
+    text = detail.text or detail.summary or ""
+    if not text and not detail.signature:
+        return None
+    sealed = detail.signature or (opening and protocol == ANTHROPIC)
+    return Reasoning(text, detail.signature, protocol=protocol if sealed else None)
+
+
+def _gathered(details: list[Detail]) -> Iterator[Detail]:
+    """Whole details: clients keep the pieces of a stream as they came, alike in `type` and `index`."""
+    whole: Detail | None = None
+    for detail in details:
+        if whole is None:
+            whole = detail
+        elif detail.index is not None and (detail.type, detail.index) == (whole.type, whole.index):
+            whole = msgspec.structs.replace(
+                whole,
+                text=_joined(whole.text, detail.text),
+                summary=_joined(whole.summary, detail.summary),
+                data=_joined(whole.data, detail.data),
+                signature=detail.signature or whole.signature,
+                format=whole.format or detail.format,
+            )
+        else:
+            yield whole
+            whole = detail
+    if whole is not None:
+        yield whole
+
+
+def _joined(first: str | None, second: str | None) -> str | None:
+    return first if second is None else (first or "") + second
+
+
+def encoded_thought(part: Reasoning, index: int) -> dict[str, Any]:
+    """One of `reasoning_details`."""
+    form = ANTHROPIC_FORMAT if part.protocol == ANTHROPIC else "unknown"
+    if part.encrypted is not None:
+        return {"type": "reasoning.encrypted", "data": part.encrypted, "format": form, "index": index}
+    return {
+        "type": "reasoning.text", "text": part.text, "signature": part.signature, "format": form, "index": index,
+    }  # fmt: skip
 
 
 def _content(content: str | list[Raw] | None, place: str) -> Iterator[Part]:
@@ -407,10 +456,11 @@ def encode(request: Request) -> bytes:
         "response_format": _encoded_format(request.response_format),
         "reasoning_effort": _effort(request.thinking),
         "user": request.user,
+        "service_tier": request.service_tier if request.service_tier in _TIERS else None,
     }
     extra = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
-    if request.extra and extra:
-        body["top_k"], body["service_tier"] = request.top_k, request.service_tier
+    if extra:  # the request came in this format, where `top_k` is not OpenAI's but many others' word
+        body["top_k"] = request.top_k
     return _encode({**extra, **{name: value for name, value in body.items() if value is not None}})
 
 
@@ -448,17 +498,21 @@ def _encoded_results(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
 def _encoded_assistant(message: Message) -> Iterator[dict[str, Any]]:
     content = "".join(part.text for part in message.parts if isinstance(part, Text))
     thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning) and part.protocol is None)
+    # Another provider's signature would be refused; our own is a sign that this one knows the field.
+    sealed = [part for part in message.parts if isinstance(part, Reasoning) and part.protocol == NAME]
     calls: list[Any] = []
     for part in message.parts:
         if isinstance(part, ToolUse):
             calls.append(encoded_call(part))
         elif isinstance(part, Opaque) and part.protocol == NAME:
             calls.append(part.raw)
-    if not content and not calls and not thought:
+    if not content and not calls and not thought and not sealed:
         return
     told = _named({"role": "assistant", "content": content or None}, message.name)
     if thought:
         told["reasoning_content"] = thought
+    if sealed:
+        told["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(sealed)]
     if calls:
         told["tool_calls"] = calls
     yield told

@@ -1,0 +1,35 @@
+"""Fails if a test was left out that this machine could have run."""
+
+import os
+import shutil
+import sys
+from xml.etree import ElementTree
+
+# What a reason "not on this machine: NAME" stands for, and whether it is here.
+HERE = {
+    "nginx": lambda: shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is not None,
+    "node": lambda: shutil.which("node") is not None,
+    "recordings (FAIRLEAD_SHARED)": lambda: os.path.isdir(os.environ["FAIRLEAD_SHARED"]),
+}
+REASON = "not on this machine: "
+NO_REQUEST = "not in the data: "  # the source of a recording did not keep that part of it
+
+
+def unneeded(reason: str) -> bool:
+    """Whether the test could have run."""
+    if reason.startswith(NO_REQUEST):
+        return False
+    name = reason.removeprefix(REASON)
+    return not reason.startswith(REASON) or HERE.get(name, lambda: True)()
+
+
+left_out = [
+    (f"{case.get('classname')}::{case.get('name')}", skipped.get("message", ""))
+    for case in ElementTree.parse(sys.argv[1]).iter("testcase")
+    for skipped in case.iter("skipped")
+]
+wrong = [(name, reason) for name, reason in left_out if unneeded(reason)]
+for name, reason in wrong:
+    print(f"left out without need: {name}: {reason}", file=sys.stderr)
+print(f"{len(left_out)} tests left out, {len(wrong)} of them without need")
+sys.exit(bool(wrong))

@@ -1,0 +1,64 @@
+# One word each; the README says what they are for.
+PORT ?= 8080
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.run-$(shell cksum requirements.lock | cut -d' ' -f1)
+DEV := $(VENV)/.dev-$(shell cksum requirements-dev.lock | cut -d' ' -f1)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --require-hashes --no-deps --progress-bar on
+
+.PHONY: help demo test lint dev bench lock clean
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+demo: $(RUN) ## a gateway with simulated models; PORT=8080, ONCE=1 leaves after one answer
+	@$(BIN)/fairlead demo --port $(PORT) $(if $(ONCE),--once)
+
+test: $(DEV) ## all tests; ARGS="tests/http -k drain" for some
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(DEV) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dev: $(RUN) ## serve, and start again when the source changes
+	$(BIN)/watchfiles --filter python "$(BIN)/fairlead serve $(ARGS)" src
+
+bench: $(DEV) ## the gateway beside nginx, into bench/RESULTS.md; QUICK=1 in under two minutes
+	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+
+lock: ## pin what requirements*.in ask for
+	for name in requirements requirements-dev; do \
+		uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+			--no-header $$name.in -o $$name.lock; done
+
+clean: ## everything that was made here
+	rm -rf $(VENV) .demo .fairlead .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.scratch .coverage*
+
+# What is installed is known by the lock's content, so that a second run does nothing.
+$(BIN)/python:
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Fairlead needs Python 3.11 or newer: make demo PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN): requirements.lock | $(BIN)/python
+	@echo "Installing what Fairlead needs"
+	@$(PIP) -r requirements.lock
+	@$(MAKE) --no-print-directory paths
+	@rm -f $(VENV)/.run-* && touch $@
+
+$(DEV): requirements-dev.lock | $(BIN)/python
+	@echo "Installing what tests, checks and benchmarks need"
+	@$(PIP) -r requirements-dev.lock
+	@$(MAKE) --no-print-directory paths
+	@rm -f $(VENV)/.dev-* $(VENV)/.run-* && touch $@ $(RUN)
+
+.PHONY: paths
+paths: # our own package is read where it lies, compiled ahead for a quick start
+	@echo "$(CURDIR)/src" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fairlead.pth
+	@printf '#!%s\nfrom fairlead.cli import main\n\nmain()\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/fairlead
+	@chmod +x $(BIN)/fairlead
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 src $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || true
