@@ -113,11 +113,13 @@ class Ruler(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.waiter: asyncio.Future[None] | None = None
+        self.ended = False  # the last chunk came
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        self.ended = data.endswith(b"\r\n0\r\n\r\n")
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -146,8 +148,8 @@ async def bare(
     async def listen() -> None:
         nonlocal count
         ruler, spelt = await dial(), request(origin, "/stream")
-        ruler.transport.write(spelt.head + b"\r\n")
-        for _ in range(490):
+        ruler.transport.write(spelt.head + b"content-length: 0\r\n\r\n")
+        while not ruler.ended:
             ruler.waiter = loop.create_future()
             await ruler.waiter
             count += 1

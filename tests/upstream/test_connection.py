@@ -22,7 +22,7 @@ GOOD = {
     "a length": (ok(), b"hello"),
     "no body": (ok(b""), b""),
     "chunks": (CHUNKED + b"3\r\nhel\r\n2;ext=1\r\nlo\r\n0\r\n\r\n", b"hello"),
-    "trailers": (CHUNKED + b"5\r\nhello\r\n0\r\nX-Late: 1\r\nContent-Length: 9\r\n\r\n", b"hello"),
+    "trailers": (CHUNKED + b"5\r\nhello\r\n0\r\nX-Late: 1\r\nSet-Cookie: a\r\n\r\n", b"hello"),
     "interim answers": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\n\r\n" + ok(), b"hello"),
     "HTTP/1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
     "no reason": (b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello", b"hello"),
@@ -71,8 +71,9 @@ REFUSED = {
     "a chunk beyond 64 bits": CHUNKED + b"fffffffffffffffff\r\nabc\r\n0\r\n\r\n",
     "a chunk longer than it says": CHUNKED + b"3\r\nabcd\r\n0\r\n\r\n",
     "a chunk with bare line feeds": CHUNKED + b"3\nabc\n0\n\n",
-    "endless extensions": CHUNKED + b"3;" + b"e" * 200_000,
-    "endless trailers": CHUNKED + b"0\r\n" + b"X-A: b\r\n" * 20_000,
+    "a length after the body": CHUNKED + b"0\r\nContent-Length: 5\r\n\r\nhello",
+    "endless extensions": CHUNKED + b"3;" + b"e" * 1_000_000,
+    "endless trailers": CHUNKED + b"0\r\n" + b"X-A: b\r\n" * 100_000,
     "broken gzip": ok(b"hello", b"content-encoding: gzip"),
     "half a gzip": ok(gzip.compress(b"hello")[:-3], b"content-encoding: gzip"),
     "gzip and more": ok(gzip.compress(b"hello") + b"more", b"content-encoding: gzip"),
@@ -123,14 +124,18 @@ async def test_a_shape_that_could_smuggle_or_flood_is_refused_and_the_connection
 async def test_a_truncated_answer_gives_what_came_and_then_says_that_it_was_cut_off(pool, name):
     raw, came = CUT[name]
     async with Misbehaving(raw, close=True) as server:
-        got = b""
+        got: list[bytes] = []
         with pytest.raises(UpstreamBroken, match="cut off") as caught:
-            response = await pool.send(asking(server.url))
-            while chunk := await response.read():
-                got += chunk
-        assert got == came
+            await read_into(got, pool, asking(server.url))
+        assert b"".join(got) == came
         assert caught.value.outcome_unknown
         assert pool.open_connections == 0
+
+
+async def read_into(chunks, pool, request):
+    response = await pool.send(request)
+    while chunk := await response.read():
+        chunks.append(chunk)
 
 
 async def test_a_body_without_length_ends_with_the_connection(pool):
@@ -253,8 +258,9 @@ async def test_a_short_time_out_acts_on_a_connection_that_had_a_long_one(pool):
     async with Misbehaving(ok(), nothing) as server:
         await asked(pool, asking(server.url, timeouts=Timeouts(first_byte=60, silence=30)))
         began = time.monotonic()
-        with pytest.raises(UpstreamTimeout, match="first_byte"):
+        with pytest.raises(UpstreamTimeout) as caught:
             await asked(pool, asking(server.url, timeouts=Timeouts(first_byte=0.1, silence=30)))
+        assert caught.value.phase == "first_byte"
         assert time.monotonic() - began < 2
 
 
@@ -311,16 +317,14 @@ def test_any_split_of_an_answer_gives_the_same(name, cuts):
     places = sorted({cut for cut in cuts if cut < len(raw)})
     pieces = [raw[start:end] for start, end in zip([0, *places], [*places, len(raw)], strict=True)]
 
-    async def once():
+    async def exchange():
         pool = Pool()
         async with Misbehaving(pieces) as server:
             response, got = await asked(pool, asking(server.url))
-            assert got == body
-            return response.status, response.headers
+        await pool.aclose()
+        return response, got
 
-    async def both():
-        return await once()
-
-    status, headers = asyncio.run(both())
-    assert status in (200, 204, 304)
-    assert all(name == name.lower() for name in headers)
+    response, got = asyncio.run(exchange())
+    assert got == body
+    assert response.status == int(raw.rpartition(b"HTTP/1.")[2][2:5])
+    assert all(name == name.lower() for name in response.headers)

@@ -186,6 +186,7 @@ class Connection(asyncio.Protocol):
         "_patience",
         "_paused",
         "_refusal",
+        "_repeated",
         "_reusable",
         "_since",
         "_started",
@@ -204,7 +205,7 @@ class Connection(asyncio.Protocol):
         "loop",
         "response",
         "served",
-    )  # fmt: skip
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -229,6 +230,7 @@ class Connection(asyncio.Protocol):
         self._in_body = self._complete = self._to_end = self._head_only = False
         self._reusable = False
         self._framing = 0  # bytes since the last content
+        self._repeated = 0  # bytes of headers that came before under the same name
         self._unread = 0
         self._paused = False
         self._discard: int | None = None  # bytes that may still be drained, when nobody reads any more
@@ -260,7 +262,7 @@ class Connection(asyncio.Protocol):
         response = self.response = Response(self)
         self._chunks, self._headers = response.chunks, response.headers
         self._in_body = self._complete = self._to_end = False
-        self._framing = self._unread = 0
+        self._framing = self._unread = self._repeated = 0
         self._since, self._started = now, started
         timeouts = request.timeouts
         if timeouts is not self._timeouts:
@@ -328,7 +330,7 @@ class Connection(asyncio.Protocol):
             self._received(response, len(data))
 
     def _head_bytes(self) -> int:
-        return sum(len(name) + len(value) for name, value in self._headers.items())
+        return self._repeated + sum(len(name) + len(value) for name, value in self._headers.items())
 
     def _body_data(self, response: Response, data: bytes) -> None:
         before = len(self._chunks)
@@ -411,6 +413,8 @@ class Connection(asyncio.Protocol):
             headers[name] = value
         elif name == b"transfer-encoding":
             self._raise("its answer is framed twice")
+        else:
+            self._repeated += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         parser = self._parser

@@ -1,0 +1,547 @@
+"""Fairlead beside nginx, in one run: `make bench`, or `make bench QUICK=1` in under two minutes.
+
+Gateway or nginx is pinned to the first core, provider and load to the second. CPU is user and system time of the
+process under test, from /proc, divided by requests or events: the figure that survives a noisy machine. The rows
+take turns. What is measured goes into bench/RESULTS.md, with the gates.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SCRATCH = HERE / ".scratch"
+ROOT = HERE.parent
+KEY = "bench-key-of-thirty-two-characters-or-more"
+UNDER_TEST, AROUND = {0}, {1}  # cores
+TICKS = os.sysconf("SC_CLK_TCK")
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+
+QUESTION = "What is the parental leave policy, and how do I apply for it? Please answer with a short list of steps. "
+BODY: dict[str, Any] = {
+    "model": "bench/mock",
+    "messages": [
+        {"role": "system", "content": "You answer questions about the company handbook. " * 4},
+        {"role": "user", "content": QUESTION * 3},
+    ],
+    "temperature": 0.7,
+    "max_tokens": 256,
+    "top_p": 1,
+    "user": "user-1234",
+}
+
+
+@dataclass
+class Figures:
+    """What was measured, by row."""
+
+    cpu: dict[tuple[str, str, int], list[float]] = field(default_factory=dict)  # (who, upstream, connections) → µs
+    rates: dict[tuple[str, str, int], list[float]] = field(default_factory=dict)
+    events: dict[str, float] = field(default_factory=dict)  # µs an event
+    first: dict[str, tuple[float, float]] = field(default_factory=dict)  # ms to the first token: p50, p99
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    memory: tuple[float, float, float] = (0, 0, 0)  # MB at start, after a tenth, after all
+    requests: int = 0
+    burst: dict[str, tuple[float, float]] = field(default_factory=dict)  # ms: p99, longest
+    start: float = 0  # seconds
+    stages: list[tuple[str, float]] = field(default_factory=list)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--quick", action="store_true")
+    quick = arguments.parse_args().quick
+    began = time.monotonic()
+    build()
+    figures = Figures()
+    with ExitStack() as stack:
+        bench = Bench(stack)
+        seconds, repeats = (2, 2) if quick else (5, 5)
+        bench.requests(figures, seconds, repeats)
+        bench.event_costs(figures, 5 if quick else 15)
+        bench.first_tokens(figures, 1.0 if quick else 5, 3)
+        bench.thousand_streams(figures, 6 if quick else 30)
+        bench.bursts(figures)
+        bench.memory(figures, 200_000)
+        figures.start = bench.cold_start(3 if quick else 7)
+    figures.stages = stages()
+    text = report(figures, quick, time.monotonic() - began)
+    (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+# ---- what is built and started
+
+
+def build() -> None:
+    SCRATCH.mkdir(exist_ok=True)
+    for name in ("mock", "sload"):
+        source, target = HERE / "rulers" / f"{name}.c", SCRATCH / name
+        if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+            subprocess.run(["cc", "-O2", "-w", "-o", str(target), str(source)], check=True)
+    headers = f"Authorization: Bearer {KEY}\nUser-Agent: OpenAI/Python 3.52.0\nAccept: application/json\n"
+    (SCRATCH / "headers.txt").write_text(headers)
+    (SCRATCH / "body.json").write_text(json.dumps(BODY))
+    stream = {**BODY, "stream": True, "stream_options": {"include_usage": True}}
+    (SCRATCH / "stream.json").write_text(json.dumps(stream))
+    (SCRATCH / "slow.json").write_text(json.dumps({**stream, "model": "slow/mock"}))
+    (SCRATCH / "many.json").write_text(json.dumps({**stream, "model": "many/mock"}))
+    (SCRATCH / "tls.json").write_text(json.dumps({**BODY, "model": "tls/mock"}))
+    messages = [{"role": "user", "content": QUESTION * 3}]
+    translated = {"model": "slow/mock", "max_tokens": 256, "stream": True, "messages": messages}
+    (SCRATCH / "messages.json").write_text(json.dumps(translated))
+
+
+def port() -> int:
+    """A free one, below those the kernel hands out."""
+    for candidate in range(21000 + os.getpid() % 5000, 32000):
+        if candidate not in _given:
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", candidate)) != 0:
+                    _given.add(candidate)
+                    return candidate
+    raise OSError("no free port")
+
+
+_given: set[int] = set()
+
+
+def pinned(cores: set[int]) -> Callable[[], None]:
+    return lambda: os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def running(command: list[str], cores: set[int], *ports: int, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, preexec_fn=pinned(cores), **options)
+    try:
+        for each in ports:
+            wait_for(each, process)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(number: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", number)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.005)
+    raise SystemExit(f"{process.args} did not start")
+
+
+class Bench:
+    """Everything that runs, and the measurements."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        fast, slow, many_fast, many = port(), port(), port(), port()
+        stack.enter_context(
+            running([str(SCRATCH / "mock"), str(fast), str(slow), "50", "50", "20"], AROUND, fast, slow)
+        )
+        stack.enter_context(
+            running([str(SCRATCH / "mock"), str(many_fast), str(many), "20", "50", "100"], AROUND, many_fast, many)
+        )
+        self.fast, self.slow = fast, slow
+        tls = port()
+        self._certificate()
+        stack.enter_context(_nginx("tls", AROUND, tls, f"listen {tls} ssl backlog=4096; {_CERTIFICATE}", fast=fast))
+        self.nginx_port, self.nginx_slow, self.nginx_many, self.nginx_tls = port(), port(), port(), port()
+        self.nginx = stack.enter_context(
+            _nginx_in_front(
+                {self.nginx_port: fast, self.nginx_slow: slow, self.nginx_many: many}, {self.nginx_tls: tls}
+            )
+        )
+        self.port = port()
+        self.config = SCRATCH / "fairlead.toml"
+        self.config.write_text(_config(self.port, fast=fast, slow=slow, many=many, tls=tls))
+        shutil.rmtree(SCRATCH / "state", ignore_errors=True)
+        self.command = [sys.executable, "-m", "fairlead", "serve", "--config", str(self.config)]
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
+            "PYTHONPATH": str(ROOT / "src"),
+        }
+        self.fairlead = stack.enter_context(self._serving())
+
+    def _serving(self) -> Any:
+        log = open(SCRATCH / "fairlead.log", "wb")  # noqa: SIM115  # lives as long as the process
+        return running(self.command, UNDER_TEST, self.port, stdout=log, stderr=log, env=self.environment)
+
+    def _certificate(self) -> None:
+        import trustme
+
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(SCRATCH / "ca.pem"))
+        own = authority.issue_cert("127.0.0.1", "localhost")
+        own.private_key_pem.write_to_path(str(SCRATCH / "key.pem"))
+        own.cert_chain_pems[0].write_to_path(str(SCRATCH / "cert.pem"))
+
+    # ---- measurements
+
+    def requests(self, figures: Figures, seconds: int, repeats: int) -> None:
+        """CPU a request, at three numbers of connections, to a plain and to a TLS upstream."""
+        rows = {
+            ("nginx", "plain"): (self.nginx, self.nginx_port, "body"),
+            ("fairlead", "plain"): (self.fairlead, self.port, "body"),
+            ("nginx", "TLS"): (self.nginx, self.nginx_tls, "body"),
+            ("fairlead", "TLS"): (self.fairlead, self.port, "tls"),
+        }
+        for process, number, body in rows.values():
+            wrk(number, 64, 1, body)
+            assert process.poll() is None
+        for _ in range(repeats):
+            for connections in (1, 64, 1000):
+                for (who, upstream), (process, number, body) in rows.items():
+                    cpu = used(process)
+                    told = wrk(number, connections, seconds, body)
+                    key = who, upstream, connections
+                    figures.cpu.setdefault(key, []).append((used(process) - cpu) / max(told["requests"], 1) * 1e6)
+                    figures.rates.setdefault(key, []).append(told["rps"])
+
+    def event_costs(self, figures: Figures, seconds: float) -> None:
+        """CPU an event, at 100 paced streams of 50 events a second."""
+        rows = {
+            "nginx": (self.nginx, self.nginx_slow, "/v1/chat/completions", "slow", "[DONE]"),
+            "relayed": (self.fairlead, self.port, "/v1/chat/completions", "slow", "[DONE]"),
+            "translated": (self.fairlead, self.port, "/v1/messages", "messages", "message_stop"),
+        }
+        for name, (process, number, path, body, mark) in rows.items():
+            cpu = used(process)
+            told = sload(number, path, 100, seconds, body, mark)
+            figures.events[name] = (used(process) - cpu) / max(told["streams"] * 52, 1) * 1e6
+            figures.streams[name] = told
+
+    def first_tokens(self, figures: Figures, seconds: float, repeats: int) -> None:
+        """Time to the first token at one connection, from a provider that answers at once."""
+        rows = {"direct": self.fast, "nginx": self.nginx_port, "fairlead": self.port}
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
+        for _ in range(repeats):
+            for name, number in rows.items():
+                told = sload(number, "/v1/chat/completions", 1, seconds, "stream", "[DONE]")
+                found[name].append((told["ttft_p50"], told["ttft_p99"]))
+        for name, values in found.items():
+            figures.first[name] = (
+                statistics.median(p50 for p50, _ in values),
+                statistics.median(p99 for _, p99 in values),
+            )
+
+    def thousand_streams(self, figures: Figures, seconds: float) -> None:
+        for name, number in (("1000 nginx", self.nginx_many), ("1000 fairlead", self.port)):
+            figures.streams[name] = sload(number, "/v1/chat/completions", 1000, seconds, "many", "[DONE]")
+
+    def bursts(self, figures: Figures) -> None:
+        """A thousand new connections at once, one request each."""
+        for name, number in (("nginx", self.nginx_port), ("fairlead", self.port)):
+            took = sorted(asyncio.run(burst(number, 1000)))
+            figures.burst[name] = took[int(len(took) * 0.99)] * 1e3, took[-1] * 1e3
+
+    def memory(self, figures: Figures, requests: int) -> None:
+        """Resident memory of a fresh process, after a tenth of the requests, and after all."""
+        self.fairlead.terminate()
+        self.fairlead.wait(15)
+        with self._serving() as process:
+            sizes = [resident(process)]
+            done = 0
+            for goal in (requests // 10, requests):
+                while done < goal:
+                    done += wrk(self.port, 64, 2, "body")["requests"]
+                sizes.append(resident(process))
+        figures.memory = (sizes[0], sizes[1], sizes[2])
+        figures.requests = done
+
+    def cold_start(self, repeats: int) -> float:
+        """Seconds from exec to the first 200 of /readyz, its database being there."""
+        found = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            with self._serving():
+                while not ready(self.port):
+                    time.sleep(0.002)
+                found.append(time.perf_counter() - began)
+        return statistics.median(found)
+
+
+_CERTIFICATE = f"ssl_certificate {SCRATCH / 'cert.pem'}; ssl_certificate_key {SCRATCH / 'key.pem'};"
+_PROXY = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;'
+
+
+def _config(number: int, **ports: int) -> str:
+    """One provider for each port; authentication, records and the access log are on."""
+    rows = [
+        f'[providers.{name}]\nbase_url = "http://127.0.0.1:{at}/v1"\nprotocols = ["openai-chat"]\nsigning = "none"\n'
+        'models_path = ""\n'
+        for name, at in {"bench": ports["fast"], "slow": ports["slow"], "many": ports["many"]}.items()
+    ]
+    tls = (
+        f'[providers.tls]\nbase_url = "https://127.0.0.1:{ports["tls"]}/v1"\nprotocols = ["openai-chat"]\n'
+        f'signing = "none"\nmodels_path = ""\nca_file = "{SCRATCH / "ca.pem"}"\n'
+    )
+    server = f'[server]\nport = {number}\nstate_dir = "{SCRATCH / "state"}"\ndrain_notice_seconds = 0\n'
+    keys = f'[[keys]]\nname = "bench"\nsecret = "{KEY}"\n'
+    return "\n".join([server, *rows, tls, keys])
+
+
+def _nginx_in_front(plain: dict[int, int], secure: dict[int, int]) -> Any:
+    upstreams, servers = [], []
+    for scheme, ports in (("http", plain), ("https", secure)):
+        for own, target in ports.items():
+            upstreams.append(
+                f"upstream u{own} {{ server 127.0.0.1:{target}; keepalive 2000; keepalive_requests 9999999; }}"
+            )
+            servers.append(
+                f"server {{ listen {own} backlog=4096; location / {{ proxy_pass {scheme}://u{own}; {_PROXY} "
+                "proxy_ssl_session_reuse on; } }"
+            )
+    return _started_nginx("front", UNDER_TEST, "\n".join([*upstreams, *servers]), *plain, *secure)
+
+
+def _nginx(name: str, cores: set[int], own: int, listen: str, *, fast: int) -> Any:
+    upstream = f"upstream fast {{ server 127.0.0.1:{fast}; keepalive 2000; keepalive_requests 9999999; }}"
+    server = f"server {{ {listen} location / {{ proxy_pass http://fast; {_PROXY} }} }}"
+    return _started_nginx(name, cores, f"{upstream}\n{server}", own)
+
+
+def _started_nginx(name: str, cores: set[int], http: str, *ports: int) -> Any:
+    folder = SCRATCH / f"nginx-{name}"
+    folder.mkdir(exist_ok=True)
+    temporary = " ".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; worker_rlimit_nofile 20000;\n"
+        "daemon off; master_process off;\nevents { worker_connections 16384; }\n"
+        f"http {{ access_log off; keepalive_requests 9999999; client_max_body_size 64m; {temporary}\n{http}\n}}\n"
+    )
+    command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    return running(command, cores, *ports, stderr=subprocess.DEVNULL)
+
+
+# ---- rulers
+
+
+def wrk(number: int, connections: int, seconds: int, body: str) -> dict[str, Any]:
+    command = [
+        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s",
+        str(HERE / "rulers" / "post.lua"), f"http://127.0.0.1:{number}/v1/chat/completions", "--",
+        str(SCRATCH / "headers.txt"), str(SCRATCH / f"{body}.json"),
+    ]  # fmt: skip
+    return _told(command)
+
+
+def sload(number: int, path: str, streams: int, seconds: float, body: str, mark: str) -> dict[str, Any]:
+    files = [str(SCRATCH / "headers.txt"), str(SCRATCH / f"{body}.json")]
+    return _told([str(SCRATCH / "sload"), str(number), path, str(streams), str(seconds), *files, mark])
+
+
+def _told(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=pinned(AROUND), check=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    told: dict[str, Any] = json.loads(lines[-1])
+    bad = told.get("err_status", 0) + told.get("err_read", 0) + told.get("non200", 0)
+    if bad:
+        print(f"  {bad} answers were not right: {' '.join(command[:4])} {done.stderr[:300]}", file=sys.stderr)
+    return told
+
+
+def used(process: "subprocess.Popen[bytes]") -> float:
+    """CPU seconds so far, user and system, all threads."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident(process: "subprocess.Popen[bytes]") -> float:
+    """MB of memory."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def ready(number: int) -> bool:
+    try:
+        with closing(socket.create_connection(("127.0.0.1", number), timeout=1)) as asking:
+            asking.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            return asking.recv(4096).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+async def burst(number: int, count: int) -> list[float]:
+    """Seconds each of `count` new connections took, from SYN to the whole answer."""
+    body = (SCRATCH / "body.json").read_bytes()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n"
+    asked = f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+    async def one() -> float:
+        began = time.perf_counter()
+        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(asked)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        return time.perf_counter() - began
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def stages() -> list[tuple[str, float]]:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "stages.py")], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, preexec_fn=pinned(UNDER_TEST),
+    )  # fmt: skip
+    return [(name, micros) for name, micros in json.loads(done.stdout)]
+
+
+# ---- the report
+
+
+def report(figures: Figures, quick: bool, took: float) -> str:
+    cpu = {key: statistics.median(values) for key, values in figures.cpu.items()}
+    rates = {key: statistics.median(values) for key, values in figures.rates.items()}
+    relayed = figures.events["relayed"] / figures.events["nginx"]
+    translated = figures.events["translated"] / figures.events["relayed"]
+    added = figures.first["fairlead"][1] - figures.first["direct"][1]
+    many = figures.streams["1000 fairlead"]
+    clean = not (many["errors"] or many["incomplete"] or many["non200"] or many["stuck"])
+    at_start, early, late = figures.memory
+    longest = figures.burst["fairlead"][1]
+    ratio = {
+        (upstream, connections): cpu["fairlead", upstream, connections] / cpu["nginx", upstream, connections]
+        for upstream in ("plain", "TLS")
+        for connections in (1, 64, 1000)
+    }
+    gates = [
+        ("CPU a request, 64 connections", f"{ratio['plain', 64]:.1f} × nginx", "≤ 6", ratio["plain", 64] <= 6),
+        ("CPU a relayed event", f"{relayed:.1f} × nginx", "≤ 2.5", relayed <= 2.5),
+        ("CPU a translated event", f"{translated:.1f} × relayed", "≤ 3", translated <= 3),
+        ("added time to the first token, p99 at 1 connection", f"{added:.2f} ms", "< 2 ms", added < 2),
+        (
+            "1,000 paced streams without error or stall",
+            f"{many['streams']} streams, {many['errors'] + many['incomplete'] + many['non200']} failed, "
+            f"longest gap p99 {many['maxgap_p99']:.0f} ms",
+            "none, no gap of 1 s",
+            clean and many["maxgap_p99"] < 1000,
+        ),
+        ("memory", f"{late:.0f} MB", "< 100 MB", late < 100),
+        (
+            f"memory flat from {figures.requests // 10:,} to {figures.requests:,} requests",
+            f"{late - early:+.1f} MB",
+            "≤ 5 MB",
+            late - early <= 5,
+        ),
+        ("1,000 new connections at once", f"longest {longest:.0f} ms", "< 1 s", longest < 1000),
+        ("cold start", f"{figures.start:.2f} s", "< 1 s", figures.start < 1),
+    ]  # fmt: skip
+
+    def told(*key: Any) -> str:
+        return f"{cpu[key]:.1f} ({rates[key]:,.0f})"
+
+    lines = [
+        "# Results",
+        "",
+        f"Written by `make bench{' QUICK=1' if quick else ''}` on {time.strftime('%Y-%m-%d')}, at commit {_commit()}: "
+        f"{platform.machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}, "
+        f"{_nginx_version()}, in {took:.0f} s. Authentication, records and the access log are on. "
+        "[How it is measured](run.py).",
+        "",
+        "| gate | measured | wanted | |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {value} | {wanted} | {'holds' if held else '**missed**'} |"
+            for name, value, wanted, held in gates
+        ),
+        "",
+        "## A request",
+        "",
+        "CPU µs, medians; in brackets requests a second. Ratios are of this run.",
+        "",
+        "| upstream | connections | nginx | Fairlead | ratio |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {upstream} | {connections:,} | {told('nginx', upstream, connections)} "
+            f"| {told('fairlead', upstream, connections)} | {value:.1f} |"
+            for (upstream, connections), value in ratio.items()
+        ),
+        "",
+        "## An event",
+        "",
+        "CPU µs an event, 100 streams of 50 events a second.",
+        "",
+        "| nginx | Fairlead, relayed | Fairlead, translated |",
+        "|---|---|---|",
+        f"| {figures.events['nginx']:.1f} | {figures.events['relayed']:.1f} | {figures.events['translated']:.1f} |",
+        "",
+        "## Time to the first token",
+        "",
+        "Milliseconds at one connection, from a provider that answers at once.",
+        "",
+        "| | direct | nginx | Fairlead |",
+        "|---|---|---|---|",
+        "| p50 | " + " | ".join(f"{figures.first[name][0]:.2f}" for name in ("direct", "nginx", "fairlead")) + " |",
+        "| p99 | " + " | ".join(f"{figures.first[name][1]:.2f}" for name in ("direct", "nginx", "fairlead")) + " |",
+        "",
+        "## A thousand streams, a thousand connections",
+        "",
+        "1,000 streams of 10 events a second; then 1,000 new connections at once, one request each (ms: p99, longest).",
+        "",
+        "| | streams | failed | time to first token p99, ms | longest gap p99, ms | new connections, ms |",
+        "|---|---|---|---|---|---|",
+        *(_thousand(name, figures) for name in ("nginx", "fairlead")),
+        "",
+        "## Memory",
+        "",
+        f"{at_start:.0f} MB at start, {early:.0f} MB after {figures.requests // 10:,} requests, "
+        f"{late:.0f} MB after {figures.requests:,}.",
+        "",
+        "## Where the µs go",
+        "",
+        "Each stage alone, in one process, µs ([stages.py](stages.py)); what is left of a request is reading, parsing "
+        "and writing on its two sockets, and the loop.",
+        "",
+        "| stage | µs |",
+        "|---|---|",
+        *(f"| {name} | {micros:.2f} |" for name, micros in figures.stages),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _thousand(name: str, figures: Figures) -> str:
+    told = figures.streams[f"1000 {name}"]
+    failed = told["errors"] + told["incomplete"] + told["non200"] + told["stuck"]
+    p99, longest = figures.burst[name]
+    return (
+        f"| {name} | {told['streams']} | {failed} | {told['ttft_p99']:.1f} | {told['maxgap_p99']:.1f} | "
+        f"{p99:.0f}, {longest:.0f} |"
+    )
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.strip() or "unknown"
+
+
+def _nginx_version() -> str:
+    done = subprocess.run([NGINX, "-v"], capture_output=True, text=True)
+    return done.stderr.strip().rpartition(" ")[2].replace("/", " ")
+
+
+if __name__ == "__main__":
+    main()
