@@ -42,7 +42,7 @@ class Gateway:
 def rows(database: Path, table: str, *, order: str = "started_us") -> list[dict[str, Any]]:
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}, rowid")]
+        return [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}")]
 
 
 def free_port() -> int:

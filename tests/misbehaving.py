@@ -8,11 +8,17 @@ one after the other, so that the client sees them apart), or a coroutine functio
 """
 
 import asyncio
+import resource
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
+import uvloop
+
 from fairlead.upstream import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
+from fairlead.upstream.pool import Pool
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Answer = bytes | Sequence[bytes] | Script
@@ -146,3 +152,48 @@ async def whole(response: UpstreamResponse) -> bytes:
     while chunk := await response.read():
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+# ---- in a process of their own
+
+
+def flood(pipe: Connection) -> None:
+    """Serve a gibibyte, as fast as it is taken; tell how much was."""
+
+    async def main() -> None:
+        sent = 0
+
+        async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n")
+            with suppress(ConnectionError):
+                for _ in range(16384):
+                    writer.write(b"x" * 65536)
+                    await writer.drain()
+                    sent += 65536
+
+        server = await asyncio.start_server(stream, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        while not await asyncio.to_thread(pipe.poll, 0.05):
+            pass
+        pipe.recv()
+        pipe.send(sent)
+
+    asyncio.run(main())
+
+
+def never_reading(pipe: Connection, port: int) -> None:
+    """Ask for the flood and read one chunk of it; tell how far the memory of this process grew, in bytes."""
+
+    async def main() -> None:
+        pool = Pool()
+        origin = Origin("http", "127.0.0.1", port)
+        response = await pool.send(UpstreamRequest(origin, b"GET / HTTP/1.1\r\nhost: x\r\n", b"", Timeouts()))
+        await response.read()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        await asyncio.sleep(0.5)
+        pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+        response.close()
+        await pool.aclose()
+
+    uvloop.run(main())

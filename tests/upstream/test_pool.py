@@ -2,18 +2,16 @@
 
 import asyncio
 import multiprocessing
-import resource
 import socket
 import time
 from contextlib import suppress
 
 import pytest
-import uvloop
 
 from fairlead.errors import ConnectFailed, ShuttingDown, UpstreamBroken, UpstreamTimeout
-from fairlead.upstream import Origin, Timeouts, UpstreamRequest
+from fairlead.upstream import Timeouts
 from fairlead.upstream.pool import Pool
-from misbehaving import Misbehaving, asked, asking, nothing, ok, reset, whole
+from misbehaving import Misbehaving, asked, asking, flood, never_reading, nothing, ok, reset, whole
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -170,7 +168,7 @@ async def test_an_answer_whose_end_mark_was_seen_drains_and_its_connection_serve
         assert pool.idle_connections == 0
         more.set()
         async with asyncio.timeout(2):
-            while not pool.idle_connections:
+            while not pool.idle_connections:  # noqa: ASYNC110  # there is no event, and no task of ours
                 await asyncio.sleep(0)
         await asked(pool, asking(server.url))
         assert server.connections == 1
@@ -275,56 +273,16 @@ async def test_after_closing_nothing_is_sent_and_what_waits_hears_of_it():
         await server.until(lambda server: server.open == 0)
 
 
-def flood(pipe):
-    """Serve a gibibyte, as fast as it is taken; tell how much was."""
-
-    async def main():
-        sent = 0
-
-        async def stream(reader, writer):
-            nonlocal sent
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n")
-            with suppress(ConnectionError):
-                for _ in range(16384):
-                    writer.write(b"x" * 65536)
-                    await writer.drain()
-                    sent += 65536
-
-        server = await asyncio.start_server(stream, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        while not await asyncio.to_thread(pipe.poll, 0.05):
-            pass
-        pipe.recv()
-        pipe.send(sent)
-
-    asyncio.run(main())
-
-
-def never_reading(pipe, port):
-    """Ask for the flood and read one chunk of it; tell how far the memory of this process grew, in bytes."""
-
-    async def main():
-        pool = Pool()
-        origin = Origin("http", "127.0.0.1", port)
-        response = await pool.send(UpstreamRequest(origin, b"GET / HTTP/1.1\r\nhost: x\r\n", b"", Timeouts()))
-        await response.read()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        await asyncio.sleep(0.5)
-        pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-        response.close()
-        await pool.aclose()
-
-    uvloop.run(main())
-
-
 def test_a_gibibyte_that_nobody_reads_stays_where_it_is():
     spawn = multiprocessing.get_context("spawn")
     upstream, there = spawn.Pipe()
     server = spawn.Process(target=flood, args=(there,), daemon=True)
     server.start()
+    there.close()
     client, there = spawn.Pipe()
     reader = spawn.Process(target=never_reading, args=(there, upstream.recv()), daemon=True)
     reader.start()
+    there.close()  # should the process die, `recv` says so instead of waiting
     assert client.recv() < 2 << 20
     upstream.send("how much")
     assert upstream.recv() < 64 << 20  # what fits into the buffers of two sockets

@@ -25,6 +25,7 @@ _MAX_DRAINED_BYTES = 64 << 10
 _MAX_DRAIN_SECONDS = 1.0
 _STALE_SECONDS = 1.0  # a reused connection that closes so soon after the request had been given up before it came
 _MAX_SALVAGED_BYTES = 256 << 10
+_LINE_BYTES = 4  # of a header besides name and value
 _MAX_LENGTH_DIGITS = 15
 _MAX_INFLATED_BYTES = 64 << 10  # at once
 _H = ord("H")
@@ -330,7 +331,8 @@ class Connection(asyncio.Protocol):
             self._received(response, len(data))
 
     def _head_bytes(self) -> int:
-        return self._repeated + sum(len(name) + len(value) for name, value in self._headers.items())
+        lines = self._headers.items()
+        return self._repeated + sum(len(name) + len(value) + _LINE_BYTES for name, value in lines)
 
     def _body_data(self, response: Response, data: bytes) -> None:
         before = len(self._chunks)
@@ -358,7 +360,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
             return
         self._unread += size
-        if self._unread > HIGH_WATER_BYTES and not self._paused and self.alive:
+        if self._unread > HIGH_WATER_BYTES and self._chunks and not self._paused and self.alive:
             self._paused = True
             cast(asyncio.Transport, self._transport).pause_reading()
         response.wake()
@@ -414,7 +416,7 @@ class Connection(asyncio.Protocol):
         elif name == b"transfer-encoding":
             self._raise("its answer is framed twice")
         else:
-            self._repeated += len(name) + len(value)
+            self._repeated += len(name) + len(value) + _LINE_BYTES
 
     def on_headers_complete(self) -> None:
         parser = self._parser

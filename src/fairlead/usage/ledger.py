@@ -41,6 +41,7 @@ class Ledger:
         self.dropped = 0  # calls that came to nothing while the queue was full
         self._writer = writer
         self._queue: deque[tuple[bool, Row]] = deque()  # (it is an attempt, row)
+        self._batch: list[tuple[bool, Row]] = []  # being written, or to be tried again
         self._promised = 0  # attempts intended and not settled
         self._number = 0
         self._written = 0
@@ -52,7 +53,7 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Rows that wait to be written, or are promised room."""
-        return len(self._queue) + self._promised
+        return len(self._queue) + len(self._batch) + self._promised
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -62,7 +63,7 @@ class Ledger:
 
     def intend(self, attempt: Attempt) -> int:
         """Something is about to be sent upstream. Raises Unavailable if it could not be written down."""
-        if len(self._queue) + self._promised + 1 >= self.capacity:
+        if self.waiting + 1 >= self.capacity:
             raise Unavailable("The gateway cannot write down what is used. Try again shortly.", retry_after=5)
         self._promised += 1
         return self._number
@@ -96,7 +97,7 @@ class Ledger:
             return
         written = await asyncio.to_thread(self._flushed, self._number, seconds)
         if not written:
-            log.error("%d records could not be written before the end", len(self._queue))
+            log.error("%d records could not be written before the end", self.waiting)
         self._closing = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join, seconds)
@@ -117,19 +118,20 @@ class Ledger:
 
     def _write_all(self, pause: float) -> float:
         """Write batch after batch; how long to wait before the next look."""
-        while self._queue:
-            batch = [self._queue[index] for index in range(min(len(self._queue), _LARGEST_BATCH))]
+        batch = self._batch
+        while batch or self._queue:
+            while self._queue and len(batch) < _LARGEST_BATCH:
+                batch.append(self._queue.popleft())
             try:
                 self._writer.write(list(_rows(batch, False)), list(_rows(batch, True)))
             except Exception as error:
                 if pause <= _EVERY_SECONDS:
                     log.error("records cannot be written and wait in memory: %s", error)
                 return min(pause * 2, _LONGEST_PAUSE)
-            for _ in batch:
-                self._queue.popleft()
             with self._settled:
                 self._written += len(batch)
                 self._settled.notify_all()
+            batch.clear()
         return _EVERY_SECONDS
 
 

@@ -47,8 +47,8 @@ def upgrade() -> None:
         sa.Column("started_us", sa.BigInteger, nullable=False),
         sa.Column("first_content_us", sa.BigInteger),
         sa.Column("ended_us", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
     )
-    op.create_index("calls_started", "calls", ["started_us"])
     op.create_index("calls_key_started", "calls", ["key_id", "started_us"])
     counts = (
         "input_tokens output_tokens cached_tokens cache_write_tokens cache_write_1h_tokens reasoning_tokens"
@@ -77,8 +77,8 @@ def upgrade() -> None:
         sa.Column("ended_us", sa.BigInteger, nullable=False),
         *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in counts),
         sa.Column("estimated", sa.Boolean, nullable=False),
+        sqlite_with_rowid=False,
     )
-    op.create_index("attempts_started", "attempts", ["started_us"])
 
 
 def downgrade() -> None:
