@@ -87,7 +87,7 @@ def _fresh_key(house: House) -> str:
 async def _show(url: str, key: str) -> None:
     """Ask for a chat completion and print its words as they come."""
     print(f"\n  Fairlead listens on {url}\n  Your key for this demo: {_bold(key)}\n")
-    print(f"  {_dim('you')}    {_PROMPT}\n  {_dim(_MODEL)}  ", end="", flush=True)
+    print(f"  {_dim('you      ')}  {_PROMPT}\n  {_dim(f'{_MODEL:9}')}  ", end="", flush=True)
     pool = Pool()
     try:
         async for word in _words(pool, url, key):

@@ -1,6 +1,8 @@
 """`fairlead serve`: the gateway, until it is told to stop. This room owns the signals."""
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -22,6 +24,9 @@ from fairlead.http.server import EdgeServer, raise_descriptor_limit
 from fairlead.pipeline import INTERRUPTED
 from fairlead.telemetry import logs
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # https://man7.org/linux/man-pages/man3/mallopt.3.html
+_KEPT_BYTES = 8 << 20
+
 
 def command(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")] = None,
@@ -41,7 +46,12 @@ def command(
         tell_problems(problems)
         raise typer.Exit(2) from None
     logs.configure(logging.level, logging.format, sys.stderr)
-    uvloop.run(serve(read, located(config, environ), access_log=sys.stdout if logging.access else None))
+    _keep_freed_memory()
+    try:
+        uvloop.run(serve(read, located(config, environ), access_log=sys.stdout if logging.access else None))
+    except OSError as error:
+        print(f"fairlead cannot start: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_log: TextIO | None) -> None:
@@ -82,6 +92,14 @@ def edge(house: House) -> EdgeServer:
         on_drain=house.drain,
         interrupted=INTERRUPTED,
     )
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc not to give every large buffer back: a read of TLS would map and unmap 256 KiB each time."""
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        libc = ctypes.CDLL(None)
+        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            libc.mallopt(parameter, _KEPT_BYTES)
 
 
 def _greet(house: House, port: int, secret: str | None) -> None:
