@@ -297,19 +297,22 @@ class Edge(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        self.head_size += len(url)
+        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_open:
             return  # a trailer
-        self.head_size += len(name) + len(value) + 4
-        if self.head_size > MAX_HEAD_BYTES:
-            self._too_long()
-            raise ValueError("headers too long")
+        self._count_head(len(name) + len(value) + 4)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
+
+    def _count_head(self, size: int) -> None:
+        self.head_size += size
+        if self.head_size > MAX_HEAD_BYTES:
+            self._too_long()
+            raise ValueError("the head is too long")
 
     def on_headers_complete(self) -> None:
         self.head_open = False
