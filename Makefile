@@ -1,11 +1,16 @@
 # One word each; the README says what they are for.
 PORT ?= 8080
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c '$(NEW_ENOUGH)' 2>/dev/null && command -v $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-$(shell cksum requirements.lock | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cksum requirements-dev.lock | cut -d' ' -f1)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --require-hashes --no-deps --progress-bar on
+
+# Bytecode is written whatever the environment says: without it each start would compile everything again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test lint dev bench lock clean
 
@@ -15,8 +20,8 @@ help: ## what there is
 demo: $(RUN) ## a gateway with simulated models; PORT=8080, ONCE=1 leaves after one answer
 	@$(BIN)/fairlead demo --port $(PORT) $(if $(ONCE),--once)
 
-test: $(DEV) ## all tests; ARGS="tests/http -k drain" for some
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(DEV) ## all tests; ARGS="tests/http -k drain" for some, COVERAGE=1
+	$(BIN)/python -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=term) $(ARGS)
 
 lint: $(DEV) ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -39,10 +44,11 @@ clean: ## everything that was made here
 
 # What is installed is known by the lock's content, so that a second run does nothing.
 $(BIN)/python:
-	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' \
 		|| { echo "Fairlead needs Python 3.11 or newer: make demo PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "This Python makes no virtual environments: install its venv module (python3-venv on Debian)"; exit 1; }
 
 $(RUN): requirements.lock | $(BIN)/python
 	@echo "Installing what Fairlead needs"
@@ -61,4 +67,4 @@ paths: # our own package is read where it lies, compiled ahead for a quick start
 	@echo "$(CURDIR)/src" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fairlead.pth
 	@printf '#!%s\nfrom fairlead.cli import main\n\nmain()\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/fairlead
 	@chmod +x $(BIN)/fairlead
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 src $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || true
+	@$(BIN)/python -m compileall -q -j 0 src $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || true

@@ -30,6 +30,6 @@ left_out = [
 ]
 wrong = [(name, reason) for name, reason in left_out if unneeded(reason)]
 for name, reason in wrong:
-    print(f"left out without need: {name}: {reason}", file=sys.stderr)
-print(f"{len(left_out)} tests left out, {len(wrong)} of them without need")
+    sys.stderr.write(f"left out without need: {name}: {reason}\n")
+sys.stdout.write(f"{len(left_out)} tests left out, {len(wrong)} of them without need\n")
 sys.exit(bool(wrong))

@@ -165,6 +165,7 @@ def flood(pipe: Connection) -> None:
 
         async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal sent
+            await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n")
             with suppress(ConnectionError):
                 for _ in range(16384):

@@ -164,7 +164,7 @@ class House:
             AccessRecord(
                 ts=call.started_us,
                 id=call.id,
-                method="POST",
+                method=call.method,
                 path=call.path,
                 status=call.status,
                 outcome=call.outcome or "failed",

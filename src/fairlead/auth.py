@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,7 @@ T = TypeVar("T")
 _EVERY_SECONDS = 0.4
 _UNKNOWN_SECONDS = 30.0  # a new key is noticed at once all the same: it moves the generation
 _LONGEST_SECRET = 4096
+_PREFIX = b"fl-"  # of every key in the database
 
 
 class Store(Protocol):
@@ -40,9 +42,10 @@ class Auth:
 
     def __init__(self, store: Store, *, capacity: int = 10_000) -> None:
         self._store, self._capacity = store, capacity
-        self._known: dict[bytes, Principal] = {}
-        self._unknown: dict[bytes, float] = {}  # → when to ask again, monotonic
+        self._known: OrderedDict[bytes, Principal] = OrderedDict()  # the last used last
+        self._unknown: OrderedDict[bytes, float] = OrderedDict()  # → when to ask again, monotonic
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._changes = 0  # how often keys were seen to have changed
 
     async def identify(self, headers: Mapping[bytes, bytes], file_keys: Mapping[bytes, Principal]) -> Principal:
         """Whose key `headers` carry: `Authorization: Bearer …` or `x-api-key`. Raises InvalidKey, Unavailable."""
@@ -51,9 +54,15 @@ class Auth:
             raise InvalidKey
         # What is compared is a hash of what was sent, so that the time it takes tells nothing about any key.
         hash = hashlib.sha256(secret).digest()
-        principal = file_keys.get(hash) or self._known.get(hash)
+        principal = file_keys.get(hash)
         if principal is not None:
             return principal
+        principal = self._known.get(hash)
+        if principal is not None:
+            self._known.move_to_end(hash)
+            return principal
+        if not secret.startswith(_PREFIX):  # what our keys look like is no secret: this may be quick
+            raise InvalidKey
         principal = await self._asked(hash)
         if principal is None:
             raise InvalidKey
@@ -70,8 +79,11 @@ class Auth:
         return await asyncio.shield(task)
 
     async def _look_up(self, hash: bytes) -> Principal | None:
+        changes = None
         try:
-            key = await asyncio.to_thread(self._store.find, hash)
+            while changes != self._changes:  # an answer from before a change must not be remembered after it
+                changes = self._changes
+                key = await asyncio.to_thread(self._store.find, hash)
         except Exception as error:
             log.warning("keys cannot be looked up: %s", error)
             raise Unavailable("Keys cannot be looked up at the moment. Try again shortly.") from None
@@ -91,7 +103,7 @@ class Auth:
                 moved = await asyncio.to_thread(self._store.data_version)
                 if moved != version:
                     now = await asyncio.to_thread(self._store.generation)
-                    if generation is not None and now != generation:
+                    if now != generation:
                         await self._forget()
                     version, generation = moved, now
             except Exception as error:
@@ -100,6 +112,7 @@ class Auth:
 
     async def _forget(self) -> None:
         """Keys have changed: drop those that are no longer valid, and every no."""
+        self._changes += 1
         self._unknown.clear()
         hashes = list(self._known)
         valid = await asyncio.to_thread(self._store.valid, hashes)
@@ -108,9 +121,9 @@ class Auth:
                 self._known.pop(hash, None)
 
 
-def _remember(cache: dict[bytes, T], hash: bytes, value: T, capacity: int) -> None:
+def _remember(cache: OrderedDict[bytes, T], hash: bytes, value: T, capacity: int) -> None:
     if len(cache) >= capacity:
-        del cache[next(iter(cache))]
+        cache.popitem(last=False)
     cache[hash] = value
 
 

@@ -56,6 +56,7 @@ class Call(Struct, eq=False):
     started_us: int
     started: float  # monotonic seconds
     client: str = ""  # address
+    method: str = "POST"
     path: str = ""
     body: bytes = b""
     held: int = 0  # bytes of it that count against `server.max_buffered_bytes`
@@ -87,16 +88,16 @@ class Reply:
         *,
         body: bytes | None = None,
         events: AsyncGenerator[bytes, None] | None = None,
-        close: Callable[[], None] | None = None,
+        close: "Callable[[BaseException | None], None] | None" = None,
     ) -> None:
         self.status, self.headers, self.body, self.events = status, headers, body, events
         self._close = close
 
-    def close(self) -> None:
-        """Settle and let go of the upstream answer; the second time does nothing."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Settle and let go of the upstream answer; the second time does nothing. `error`: what ended it early."""
         close, self._close = self._close, None
         if close is not None:
-            close()
+            close(error)
 
 
 # Ids have to differ, not to be secret; asking the system each time would cost 10 µs.

@@ -35,6 +35,7 @@ client try again?), which is also what `x-should-retry` says. docs/errors.md lis
 import re
 from typing import Any, ClassVar, Literal
 
+_LONGEST_MESSAGE = 2000
 Phase = Literal["connect", "first_byte", "silence", "total"]
 
 
@@ -177,6 +178,14 @@ class UpstreamError(FairleadError):
 
     def __str__(self) -> str:
         return self.told(self.provider or "The provider")
+
+    def hide(self, secret: str) -> None:
+        """Make sure that `secret` is in nothing that is told or logged: providers quote what they were sent."""
+        self.message = self.message.replace(secret, "***")[:_LONGEST_MESSAGE]
+        for name in ("param", "upstream_code"):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, _masked(value.replace(secret, "***"))[:200])
 
     def told(self, provider: str) -> str:
         """What the client reads."""
@@ -329,7 +338,7 @@ _SECRETS = re.compile(r"\b(?:org|proj|sk|pk|rk|gsk|xai|key|acct|user)[-_][\w*.\-
 
 
 def _masked(message: str) -> str:
-    return _SECRETS.sub("***", message)[:2000]
+    return _SECRETS.sub("***", message)[:_LONGEST_MESSAGE]
 
 
 def _shown(model: str) -> str:

@@ -29,7 +29,7 @@ log = logging.getLogger("fairlead.pipeline")
 
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
-_NO_CREDENTIAL = "default"
+_LARGE_BYTES = 256 << 10  # of a request that is translated
 
 
 class Buffers:
@@ -128,6 +128,8 @@ class Pipeline:
         assert wire is not None
         translation = self._translation(call, wire)
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, time.time_ns() // 1000)
+        if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
+            await asyncio.to_thread(translation.prepare, call)  # others shall not wait for it
         request = self._request(call, attempt, translation)
         response: UpstreamResponse | None = None
         self.ledger.intend(attempt)
@@ -146,6 +148,9 @@ class Pipeline:
                 response.close()
             if isinstance(error, UpstreamError):
                 error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
+                credential = call.snapshot.credentials.get(endpoint.provider.name)  # type: ignore[union-attr]
+                if credential is not None:
+                    error.hide(credential.value)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
             self._settle_attempt(attempt, error)
             raise
@@ -203,13 +208,13 @@ class Pipeline:
             raise UpstreamBroken("its answer was empty")
         answer, summary = translation.answer(body)
         attempt.content_bytes = len(body)
+        self.buffers.hold(len(answer))
         self._commit(call, attempt)
         _note(attempt, summary)
-        self.buffers.hold(len(answer))
         response.close()
         self.settle(call)  # before the last byte goes to the client
 
-        def close() -> None:
+        def close(error: BaseException | None) -> None:
             self.buffers.release(len(answer))
 
         headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
@@ -259,8 +264,8 @@ class Pipeline:
         events = self._relay(call, attempt, response, stream, cutter, held)
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
-        def close() -> None:
-            self._finish(call, attempt, response, stream, None if stream.done else asyncio.CancelledError())
+        def close(error: BaseException | None) -> None:
+            self._finish(call, attempt, response, stream, None if stream.done else error or asyncio.CancelledError())
 
         return Reply(200, headers + _downstream(attempt), events=events, close=close)
 
@@ -377,8 +382,13 @@ INTERRUPTED = "the gateway is shutting down"  # the message of a cancellation th
 
 
 def _note(attempt: Attempt, summary: Summary) -> None:
-    attempt.upstream_id, attempt.upstream_model = summary.id, summary.model
-    attempt.finish_reason, attempt.usage = summary.finish_reason, summary.usage
+    attempt.upstream_id, attempt.upstream_model = _short(summary.id), _short(summary.model)
+    attempt.finish_reason, attempt.usage = _short(summary.finish_reason), summary.usage
+
+
+def _short(text: str | None) -> str | None:
+    """What a provider calls something, short enough to be kept."""
+    return text[:200] if text is not None else None
 
 
 def _ended(stream: Stream, cutter: EventCutter) -> bytes:

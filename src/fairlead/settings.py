@@ -6,16 +6,18 @@ from msgspec import Meta, Struct
 
 MIB = 1 << 20
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(gt=0)]
+_DAY = 86_400
+Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
+Grace = Annotated[float, Meta(ge=0, le=_DAY)]
 Size = Annotated[int, Meta(ge=1024)]
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
     """The process: its address, its folder, its bounds."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8080  # 0: any free one
-    state_dir: str = "./.fairlead"
+    state_dir: Annotated[str, Meta(min_length=1)] = "./.fairlead"
     max_body_bytes: Size = 32 * MIB
     max_response_bytes: Size = 64 * MIB
     max_buffered_bytes: Size = 512 * MIB  # all calls together; beyond it new ones are 503
@@ -25,8 +27,8 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     header_seconds: Seconds = 10.0
     body_seconds: Seconds = 30.0
     idle_seconds: Seconds = 75.0
-    drain_notice_seconds: Annotated[float, Meta(ge=0)] = 5.0
-    drain_seconds: Annotated[float, Meta(ge=0)] = 30.0
+    drain_notice_seconds: Grace = 5.0
+    drain_seconds: Grace = 30.0
 
 
 class Database(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +46,8 @@ class Logging(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True):
+    """All of it."""
+
     server: Server = Server()
     database: Database = Database()
     logging: Logging = Logging()

@@ -47,6 +47,10 @@ class Translation(Protocol):
         """What is spoken with the endpoint."""
         ...
 
+    def prepare(self, call: Call) -> None:
+        """What of `request` takes long and may be done in a thread."""
+        ...
+
     def request(self, call: Call, endpoint: Endpoint) -> bytes: ...
 
     def answer(self, body: bytes) -> tuple[bytes, Summary]:
@@ -82,6 +86,9 @@ class Passthrough:
     def __init__(self, inbound: Wire, outbound: Wire) -> None:
         self.inbound, self.wire = inbound, outbound
 
+    def prepare(self, call: Call) -> None:
+        """There is nothing that takes long."""
+
     def request(self, call: Call, endpoint: Endpoint) -> bytes:
         assert call.envelope is not None
         assert call.snapshot is not None
@@ -94,11 +101,20 @@ class Passthrough:
         )
 
     def answer(self, body: bytes) -> tuple[bytes, Summary]:
+        if not body.isascii():
+            _check_utf8(body)
         return self.inbound.dress(body), self.wire.summary(body)
 
     def stream(self, call: Call, endpoint: Endpoint) -> Stream:
         assert call.envelope is not None
         return PassthroughStream(self.wire, hide_usage=not call.envelope.include_usage)
+
+
+def _check_utf8(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise UpstreamBroken("its answer is not UTF-8") from None
 
 
 class PassthroughStream:
@@ -150,6 +166,9 @@ class Translated:
 
     def __init__(self, inbound: ChatProtocol, outbound: ChatProtocol) -> None:
         self.inbound, self.wire = inbound, outbound
+
+    def prepare(self, call: Call) -> None:
+        self._words(call)
 
     def request(self, call: Call, endpoint: Endpoint) -> bytes:
         assert call.snapshot is not None

@@ -13,9 +13,10 @@ import typer
 from fairlead.cli.check import tell_problems
 from fairlead.config import InvalidConfigs
 from fairlead.config.file import load
+from fairlead.errors import InvalidConfig
 from fairlead.resources import ALL_SCOPES, Key
 from fairlead.storage.engine import open_database
-from fairlead.storage.keys import KeyStore
+from fairlead.storage.keys import Ambiguous, KeyStore
 
 app = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
 
@@ -61,13 +62,17 @@ def list_keys(config: Config = None, json: Json = False) -> None:
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="Its id, or the first 8 characters of it.")],
+    key: Annotated[str, typer.Argument(help="Its id, the first 8 characters of it, or its name.")],
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Revoke a key: within a second every gateway refuses it."""
     with _store(config) as store:
-        count = store.revoke(key)
+        try:
+            count = store.revoke(key)
+        except Ambiguous as error:
+            typer.echo(error, err=True)
+            raise typer.Exit(1) from None
     if json:
         print(_encoded({"revoked": count}))
     elif count:
@@ -84,7 +89,11 @@ def _store(config: Path | None) -> Iterator[KeyStore]:
     except InvalidConfigs as problems:
         tell_problems(problems)
         raise typer.Exit(2) from None
-    database = open_database(settings.database.url, Path(settings.server.state_dir))
+    try:
+        database = open_database(settings.database.url, Path(settings.server.state_dir))
+    except InvalidConfig as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
     try:
         yield KeyStore(database)
     finally:

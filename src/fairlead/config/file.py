@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from fairlead.catalog import LONGEST_NAME
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.places import Places
 from fairlead.errors import InvalidConfig
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
 from fairlead.resources import ALL_SCOPES, Credential, Defaults, Endpoint, Model, Policy, Principal, Provider
-from fairlead.settings import Database, Logging, Server, Settings
+from fairlead.settings import Database, Logging, Seconds, Server, Settings
 from fairlead.upstream import Timeouts
 
 S = TypeVar("S", bound=Struct)
@@ -26,7 +27,6 @@ SIMULATOR = "sim"
 _SHORTEST_SECRET = 32
 
 _Count = Annotated[int, Meta(ge=1)]
-_Seconds = Annotated[float, Meta(gt=0)]
 
 
 class _Defaults(Struct):
@@ -41,10 +41,10 @@ class _Policy(Struct):
 
 
 class _Timeouts(Struct):
-    connect_seconds: _Seconds = Timeouts().connect
-    first_byte_seconds: _Seconds = Timeouts().first_byte
-    silence_seconds: _Seconds = Timeouts().silence
-    total_seconds: _Seconds = Timeouts().total
+    connect_seconds: Seconds = Timeouts().connect
+    first_byte_seconds: Seconds = Timeouts().first_byte
+    silence_seconds: Seconds = Timeouts().silence
+    total_seconds: Seconds = Timeouts().total
 
 
 class _Model(Struct):
@@ -66,11 +66,18 @@ OVERRIDABLE = ("server", "database", "logging", "defaults", "policy")
 SECTIONS = (*SCALARS, "providers", "models", "keys")
 OTHER_VARIABLES = frozenset({"FAIRLEAD_CONFIG", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"})
 _LATER = {
-    "redis": "counters are in memory and there is one process, which needs no Redis",
-    "limits": "limits come with a later version",
-    "budgets": "budgets come with a later version",
-    "cache": "caching comes with a later version",
+    "redis": "not in this version: it is one process with its counters in memory, which needs no Redis",
+    "limits": "not in this version: it limits no rates",
+    "budgets": "not in this version: it keeps no budgets",
+    "cache": "not in this version: it caches no answers",
+    "guardrails": "not in this version: it checks no content",
+    "server.workers": "not in this version: it is one process",
+    "server.require_tls": "not in this version: put what terminates TLS in front of it",
 }
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+# Kubernetes tells each pod of the services around it, in variables that begin with their names.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_[0-9]+_(TCP|UDP)")
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, find: bool = True, simulator: bool = False) -> Wishes:
@@ -84,10 +91,12 @@ def load(path: Path | None, environ: Mapping[str, str], *, find: bool = True, si
 
 def located(path: Path | None, environ: Mapping[str, str], *, find: bool = True) -> Path | None:
     """Which file `load` reads."""
-    if path is None and environ.get("FAIRLEAD_CONFIG"):
+    if path is not None:
+        return path
+    if environ.get("FAIRLEAD_CONFIG"):
         return Path(environ["FAIRLEAD_CONFIG"])
     default = Path(DEFAULT_FILE)
-    return default if path is None and find and default.is_file() else path
+    return default if find and default.is_file() else None
 
 
 class _Reader:
@@ -124,10 +133,10 @@ class _Reader:
     # ---- problems
 
     def _wrong(self, path: tuple[str, ...], message: str) -> None:
-        name = self.path.name if self.path is not None else None
+        file = str(self.path) if self.path is not None else None
         dotted = ".".join(path)
         self.problems.append(
-            InvalidConfig(f"{dotted}: {message}", file=name, line=self.places.line(*path), path=dotted)
+            InvalidConfig(f"{dotted}: {message}", file=file, line=self.places.line(*path), path=dotted)
         )
 
     def _parsed(self) -> dict[str, Any]:
@@ -140,9 +149,9 @@ class _Reader:
         except tomllib.TOMLDecodeError as error:
             at = re.search(r"\(at line (\d+)", str(error))
             line = int(at[1]) if at else None
-            problem = InvalidConfig(f"not TOML: {error}", file=self.path.name, line=line)
+            problem = InvalidConfig(f"not TOML: {error}", file=str(self.path), line=line)
         except UnicodeDecodeError as error:
-            problem = InvalidConfig(f"not UTF-8: byte {error.start}", file=self.path.name)
+            problem = InvalidConfig(f"not UTF-8: byte {error.start}", file=str(self.path))
         except OSError as error:
             problem = InvalidConfig(f"{self.path} cannot be read: {error.strerror}")
         raise InvalidConfigs([problem])
@@ -156,35 +165,42 @@ class _Reader:
         return self._struct(told, kind, (section,))
 
     def _overrides(self, section: str, kind: type[Struct]) -> dict[str, Any]:
-        prefix = f"FAIRLEAD_{section.upper()}_"
         found = {}
         for field in msgspec.structs.fields(kind):
-            value = self.environ.get(prefix + field.name.upper())
-            if value is not None:
+            variable = _variable(section, field.name)
+            value = self.environ.get(variable)
+            if value:  # one that is empty counts as not set
                 try:
                     found[field.name] = msgspec.convert(value, field.type, strict=False)
                 except msgspec.ValidationError as error:
-                    self._wrong_variable(prefix + field.name.upper(), _told(error))
+                    self._wrong_variable(variable, _told(error))
         return found
 
     def _check_environ(self) -> None:
-        known = {
-            f"FAIRLEAD_{section.upper()}_{field.name.upper()}"
-            for section in OVERRIDABLE
-            for field in msgspec.structs.fields(SCALARS[section])
-        }
-        for name in self.environ:
-            ours = name.startswith(tuple(f"FAIRLEAD_{section.upper()}_" for section in OVERRIDABLE))
-            if ours and name not in known and name not in OTHER_VARIABLES:
+        known = {*_override_variables(), *OTHER_VARIABLES}
+        for name, value in self.environ.items():
+            if not name.startswith("FAIRLEAD_") or name in known or _is_service_link(name, value):
+                continue
+            section = name.split("_")[1].lower()
+            if section in OVERRIDABLE or difflib.get_close_matches(name, known, n=1, cutoff=0.95):
                 self._wrong_variable(name, _unknown("variable", name, known))
+            elif section in SCALARS:
+                self._wrong_variable(name, f"[{section}] is read from the file only")
 
     def _wrong_variable(self, name: str, message: str) -> None:
         self.problems.append(InvalidConfig(f"{name}: {message}", file="environment", path=name))
 
     def _check_database(self, database: Struct) -> None:
         url: str = getattr(database, "url", "")
-        if not url.startswith("sqlite:///"):
-            self._wrong(("database", "url"), "this version knows sqlite:///FILE only")
+        if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+            return
+        message = "must be sqlite:///FILE"
+        if url.startswith("postgres"):
+            message += "; PostgreSQL is not in this version"
+        if self.environ.get(variable := _variable("database", "url")):
+            self._wrong_variable(variable, message)
+        else:
+            self._wrong(("database", "url"), message)
 
     # ---- providers
 
@@ -206,27 +222,45 @@ class _Reader:
         return providers, credentials
 
     def _row(self, told: dict[str, Any], path: tuple[str, ...], known: Row | None) -> Row:
+        """What is told of a provider, upon what is known of it. One that says nothing of a credential needs none."""
         row = self._struct(told, Row, path)
         given = {field: value for field in row.__struct_fields__ if (value := getattr(row, field)) is not None}
-        row = msgspec.structs.replace(known or Row(), **given)
+        if known is None and not told.keys() & {"credential", "credential_env", "signing"}:
+            given["signing"] = "none"
+        if known is not None and known.headers and row.headers:
+            given["headers"] = {**known.headers, **row.headers}
+        if isinstance(row.credential, dict) and "env" in row.credential:
+            given["credential_env"] = row.credential["env"]
+        return self._checked(msgspec.structs.replace(known or Row(), **given), path)
+
+    def _checked(self, row: Row, path: tuple[str, ...]) -> Row:
+        """`row`, without what is wrong in it."""
         if not row.protocols:
-            self._wrong(path, f"'protocols' is missing: one or more of {', '.join(PROTOCOLS)}")
+            self._wrong((*path, "protocols"), f"is missing: one or more of {', '.join(PROTOCOLS)}")
         for protocol in row.protocols or ():
             if protocol not in PROTOCOLS:
                 self._wrong((*path, "protocols"), _unknown("protocol", protocol, PROTOCOLS))
-        urls = row.protocols.values() if isinstance(row.protocols, dict) else [row.base_url]
-        for url in urls:
-            self._check_url(url, (*path, "base_url"))
-        if isinstance(row.signing, dict) and list(row.signing) != ["header"]:
-            self._wrong((*path, "signing"), 'must be "bearer", "none" or { header = "x-api-key" }')
-            row = msgspec.structs.replace(row, signing=None)
+        if isinstance(row.protocols, dict):
+            for protocol, url in row.protocols.items():
+                self._check_url(url, (*path, "protocols", protocol))
+        else:
+            self._check_url(row.base_url, (*path, "base_url"))
+        if row.models_path and not (row.models_path.startswith("/") and _is_visible(row.models_path)):
+            self._wrong((*path, "models_path"), 'must begin with "/"; "" if the provider has no list of models')
         for quirk in row.quirks or ():
             if quirk not in quirks.KNOWN:
                 self._wrong((*path, "quirks"), _unknown("quirk", quirk, quirks.KNOWN))
         for header, value in (row.headers or {}).items():
-            if not re.fullmatch(r"[A-Za-z0-9-]+", header) or not _fits_a_line(value):
-                self._wrong((*path, "headers", header), "is not a header's name, or its value has control characters")
-        return self._with_ca(row, path)
+            if problem := _wrong_header(header, value):
+                self._wrong((*path, "headers", header), problem)
+        return self._with_ca(self._with_signing(row, path), path)
+
+    def _with_signing(self, row: Row, path: tuple[str, ...]) -> Row:
+        told = row.signing
+        if not isinstance(told, dict) or (list(told) == ["header"] and not _wrong_header(told["header"], "")):
+            return row
+        self._wrong((*path, "signing"), 'must be "bearer", "none" or { header = "x-api-key" }')
+        return msgspec.structs.replace(row, signing=None)
 
     def _with_ca(self, row: Row, path: tuple[str, ...]) -> Row:
         if row.ca_file is None or self.path is None:
@@ -237,13 +271,12 @@ class _Reader:
         return msgspec.structs.replace(row, ca_file=str(file))
 
     def _check_url(self, url: str | None, path: tuple[str, ...]) -> None:
-        try:
-            parts = urlsplit(url or "")
-            right = parts.scheme in ("http", "https", "simulator") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            right = False
-        if not right or not _fits_a_line(url or "") or " " in (url or ""):
-            self._wrong(path, "must be the address of an API, version included: https://api.example.com/v1")
+        if url is None:
+            self._wrong(path, "is missing: the address of the API, version included: https://api.example.com/v1")
+        elif not _is_base_url(url):
+            self._wrong(
+                path, "must be the address of an API, version included, and no more: https://api.example.com/v1"
+            )
 
     def _credential(self, name: str, row: Row) -> str | None:
         path = ("providers", name, "credential")
@@ -251,8 +284,10 @@ class _Reader:
             value = self.environ.get(row.credential_env) if row.credential_env else None
         else:
             value = self._secret(row.credential, path, must=False)
-        if value is not None and not _fits_a_line(value):
-            self._wrong(path, "holds control characters")
+        value = value.strip() if value is not None else None
+        if value and not _is_visible(value):
+            where = f" (from {row.credential_env})" if row.credential_env else ""
+            self._wrong(path, f"holds characters that no header may have{where}")
         return value
 
     def _secret(self, told: str | dict[str, str], path: tuple[str, ...], *, must: bool) -> str | None:
@@ -261,15 +296,18 @@ class _Reader:
             return told
         match list(told.items()):
             case [("env", name)]:
-                if must and not self.environ.get(name):
+                value = self.environ.get(name) or None
+                if value is None and must:
                     self._wrong(path, f"the variable {name} is not set")
-                return self.environ.get(name)
+                return value
             case [("file", name)]:
                 try:
                     return ((self.path.parent if self.path else Path()) / name).read_text(encoding="utf-8").strip()
                 except OSError as error:
                     self._wrong(path, f"{name} cannot be read: {error.strerror}")
-                    return None
+                except ValueError:  # no UTF-8 in it, or NUL in its name
+                    self._wrong(path, f"{name!r} holds no text")
+                return None
         self._wrong(path, 'must be a string, { env = "NAME" } or { file = "path" }')
         return None
 
@@ -279,6 +317,8 @@ class _Reader:
         for name, value in self._table(self.told.get("models", {}), ("models",)).items():
             path = ("models", name)
             told = self._struct(self._table(value, path), _Model, path)
+            if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+                self._wrong(path, f"a model's name has 1 to {LONGEST_NAME} printable characters")
             if not told.endpoints:
                 self._wrong((*path, "endpoints"), 'must name at least one endpoint: ["provider/model"]')
             endpoints = []
@@ -302,20 +342,24 @@ class _Reader:
             path = ("keys", str(index))
             key = self._struct(self._table(value, path), _Key, path)
             secret = self._secret(key.secret, (*path, "secret"), must=True)
+            self._check_key(key, secret, path)
             if secret is None:
                 continue
             hash = hashlib.sha256(secret.encode()).digest()
-            self._check_key(key, secret, path)
-            if hash in found or any(key.name == other.name for other in found.values()):
-                self._wrong((*path, "name"), f"the name {key.name!r} or its secret is there twice")
+            if hash in found:
+                self._wrong((*path, "secret"), "is that of another key as well")
+            if key.name and any(key.name == other.name for other in found.values()):
+                self._wrong((*path, "name"), f"{key.name!r} is the name of another key as well")
             found[hash] = Principal(f"file:{key.name}", key.name, frozenset(key.scopes))
         return found
 
-    def _check_key(self, key: _Key, secret: str, path: tuple[str, ...]) -> None:
-        if not key.name:
-            self._wrong((*path, "name"), "is missing")
-        if len(secret) < _SHORTEST_SECRET:
-            self._wrong((*path, "secret"), f"must have {_SHORTEST_SECRET} characters or more")
+    def _check_key(self, key: _Key, secret: str | None, path: tuple[str, ...]) -> None:
+        if not key.name or not key.name.isprintable():
+            self._wrong((*path, "name"), "must be told: who or what has this key")
+        if secret is not None and (len(secret) < _SHORTEST_SECRET or not _is_visible(secret)):
+            self._wrong((*path, "secret"), f"must have {_SHORTEST_SECRET} visible ASCII characters or more")
+        if not key.scopes:
+            self._wrong((*path, "scopes"), f"must name at least one of {', '.join(ALL_SCOPES)}")
         for scope in key.scopes:
             if scope not in ALL_SCOPES:
                 self._wrong((*path, "scopes"), _unknown("scope", scope, ALL_SCOPES))
@@ -334,7 +378,8 @@ class _Reader:
         right = {}
         for name, value in told.items():
             if name not in fields:
-                self._wrong((*path, name), _unknown("option", name, fields))
+                later = _LATER.get(".".join((*path, name)))
+                self._wrong((*path, name), later or _unknown("option", name, fields))
                 continue
             try:
                 right[name] = msgspec.convert(value, fields[name].type)
@@ -354,16 +399,47 @@ def _told(error: msgspec.ValidationError) -> str:
     return str(error).replace("`", "'").replace("Expected", "must be")
 
 
-def _fits_a_line(text: str) -> bool:
-    return all(0x20 <= ord(c) < 0x100 and ord(c) != 0x7F for c in text)
+def _is_visible(text: str) -> bool:
+    """Whether `text` is ASCII that can be seen, without blanks: what fits into a request line or is a secret."""
+    return all("!" <= c <= "~" for c in text)
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in ("http", "https", "simulator") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return right and _is_visible(url) and not set("?#@") & set(url)
+
+
+def _wrong_header(name: str, value: str) -> str | None:
+    """What is wrong with a header that a row adds."""
+    if not _HEADER_NAME.fullmatch(name):
+        return "is no name of a header"
+    if name.lower() in _FRAMING:
+        return "is a header that the gateway sets itself"
+    if not all(" " <= c <= "\xff" and c != "\x7f" for c in value):
+        return "has a value with control characters, or beyond Latin-1"
+    return None
+
+
+def _variable(section: str, name: str) -> str:
+    """The environment variable that overrides an option."""
+    return f"FAIRLEAD_{section.upper()}_{name.upper()}"
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return bool(_SERVICE_LINK.search(name)) or value.startswith(("tcp://", "udp://"))
+
+
+def _override_variables() -> list[str]:
+    return [
+        _variable(section, field.name) for section in OVERRIDABLE for field in msgspec.structs.fields(SCALARS[section])
+    ]
 
 
 def variables() -> list[str]:
-    """Every variable that is read: overrides, and the credentials of known providers."""
-    overrides = [
-        f"FAIRLEAD_{section.upper()}_{field.name.upper()}"
-        for section in OVERRIDABLE
-        for field in msgspec.structs.fields(SCALARS[section])
-    ]
+    """Every variable that is read: the file's place, overrides, and the credentials of known providers."""
     credentials = [row.credential_env for row in rows().values() if row.credential_env]
-    return ["FAIRLEAD_CONFIG", *overrides, *credentials]
+    return ["FAIRLEAD_CONFIG", *_override_variables(), *credentials]

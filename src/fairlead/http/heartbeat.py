@@ -33,8 +33,8 @@ class Heart:
         await asyncio.wait([self.beats])
 
     async def beat(self, seconds: float, headers: list[Header]) -> None:
-        self.call.told = True
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.call.told, self.call.status = True, 200
         while True:
             await self.send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
             await asyncio.sleep(seconds)

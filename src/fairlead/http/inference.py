@@ -23,6 +23,7 @@ from fairlead.http.heartbeat import Heartbeats
 from fairlead.pipeline import INTERRUPTED, Pipeline
 from fairlead.protocols import Wire
 
+_PIECE_BYTES = 256 << 10  # of a whole answer, so that a client that does not read holds no more
 CANCELS = "fairlead.cancels"  # scope extension: this server cancels our task when the client goes away
 
 
@@ -57,6 +58,7 @@ class Inference:
             started_us=time.time_ns() // 1000,
             started=time.monotonic(),
             client=scope["client"][0] if scope.get("client") else "",
+            method=scope["method"],
             path=scope["path"],
             attempts=[],
         )
@@ -71,6 +73,7 @@ class Inference:
                 watcher = _cancelling_on_disconnect(receive)
             return body
 
+        reply: Reply | None = None
         try:
             try:
                 if scope["method"] != "POST":
@@ -78,13 +81,12 @@ class Inference:
                 reply = await self.pipeline.handle(call, read_body)
             finally:
                 await heart.stop()
-            try:
-                await _tell(call, reply, send)
-            finally:
-                reply.close()
+            await _tell(call, reply, send)
         except FairleadError as error:
             await _refuse(call, error, send)
         except asyncio.CancelledError as cancelled:
+            if reply is not None:
+                reply.close(cancelled)
             if cancelled.args != (INTERRUPTED,) or not _can_still_tell(call):
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # this runs in a task
@@ -96,6 +98,8 @@ class Inference:
                 await _refuse(call, InternalError(), send)
             raise
         finally:
+            if reply is not None:
+                reply.close()
             if watcher is not None:
                 watcher.cancel()
             self.finished(call)
@@ -104,9 +108,9 @@ class Inference:
         """The request's body. Raises UnsupportedMediaType, TooLarge (before it is read), Unavailable, ClientGone."""
         headers, limit = call.headers, self.max_body_bytes
         kind = headers.get(b"content-type", b"application/json")
-        if not kind.startswith(b"application/json"):
+        if kind != b"application/json":
             _check_json(kind)
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("Send the body as it is: content-encoding is not supported.")
         length = headers.get(b"content-length")
         if length is not None and len(length) > 5 and int(length) > limit:
@@ -146,19 +150,25 @@ async def _tell(call: Call, reply: Reply, send: Send) -> None:
     if reply.events is None:
         body = reply.body or b""
         headers = [*reply.headers, (b"content-length", b"%d" % len(body)), *identity(call)]
-        call.told = True
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        call.told = True
+        for begin in range(0, len(body) - _PIECE_BYTES, _PIECE_BYTES):
+            await send({"type": "http.response.body", "body": body[begin : begin + _PIECE_BYTES], "more_body": True})
+        rest = body[-(len(body) % _PIECE_BYTES or _PIECE_BYTES) :] if len(body) > _PIECE_BYTES else body
+        await send({"type": "http.response.body", "body": rest})
         return
     events = reply.events
     try:
         if not call.told:
-            call.told = True
             headers = [*reply.headers, *identity(call)]
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            call.told = True
         async for chunk in events:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+    except BaseException as error:
+        reply.close(error)  # settles with what really happened; closing the events alone would look like a hang-up
+        raise
     finally:
         await events.aclose()
 
@@ -169,11 +179,11 @@ async def _refuse(call: Call, error: FairleadError, send: Send) -> None:
     if call.told:
         await send({"type": "http.response.body", "body": protocol.encode_error_event(error)})
         return
-    call.told = True
     body = protocol.encode_error(error)
     headers = [*error_headers(error, len(body)), *identity(call)]
     call.status = error.status
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    call.told = True
     await send({"type": "http.response.body", "body": body})
 
 

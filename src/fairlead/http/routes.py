@@ -50,7 +50,9 @@ class Routes:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
         app = self.calls.get(scope["path"])
-        return await (self.rest if app is None else app)(scope, receive, send)
+        if app is None or b"%" in scope["raw_path"]:  # a path that is spelt to slip by somebody's rules is no path
+            app = self.rest
+        return await app(scope, receive, send)
 
     def _spelling(self, scope: Scope) -> Callable[[FairleadError], bytes]:
         """How an error is told where no call is taken."""

@@ -7,6 +7,7 @@ connection too many is 503; an answer leaves in one write. One ticker looks afte
 
 import asyncio
 import logging
+import re
 import resource
 import time
 import urllib.parse
@@ -21,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from fairlead.errors import FairleadError, RequestTimeout
 from fairlead.http.asgi import App, Message, Scope
 from fairlead.http.inference import CANCELS
 
@@ -30,12 +32,15 @@ MAX_HEAD_BYTES = 64 << 10
 _MAX_UNREAD_BYTES = 64 << 10  # of a request's body; beyond it the socket is left alone
 _MAX_OVERHEAD_BYTES = 64 << 10  # of framing, beyond the size of the body itself
 _MAX_PIPELINED = 64
+_SLOWEST_BYTES_A_SECOND = 1024  # at which a body may come, once `body_seconds` are over
+_UPGRADE = re.compile(rb"(?i)(\r\n)upgrade(?=[ \t]*:)")
 _LINGER_SECONDS = 5.0  # for a client that still sends what nobody wants to read
 _LAST_WORDS_SECONDS = 1.0  # for calls that are interrupted
 _BACKLOG = 4096
 _RESERVED_DESCRIPTORS = 64
 
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_STATUS_LINES = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\n".encode() for code in range(200, 600)}
 
 
 def raise_descriptor_limit() -> int:
@@ -116,6 +121,8 @@ class EdgeServer:
                 self._server.close()
             for connection in list(self._state.connections):
                 connection.transport.abort()
+            if self._state.tasks:  # they were cancelled, and settle
+                await asyncio.wait(list(self._state.tasks), timeout=_LAST_WORDS_SECONDS)
 
     def drain(self) -> None:
         """Begin to stop; told a second time, stop without waiting."""
@@ -185,17 +192,22 @@ class Edge(HttpToolsProtocol):
         self.parsed: Exchange | None = None  # whose body is coming in
         self.queued: deque[Exchange] = deque()  # pipelined
         self.deadline = loop.time() + edge.header_seconds
-        self.expired: tuple[int, str, str] | None = None  # what to say at the deadline; None: just close
+        self.waits = False  # the application waits for the request's body, until the deadline
+        self.unsent, self.unsent_since = 0, 0.0  # bytes that the client has not taken
         self.head_open = True
-        self.head_bytes = 0
+        self.partial = b""  # of a head
         self.body_bytes = self.raw_bytes = 0
-        self.refused = False
+        self.body_began = 0.0
+        self.deaf = False  # what still comes in is thrown away
+        self.refused = False  # ... and nothing more is answered
 
     # ---- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.edge.max_connections:
+        if len(self.connections) > 2 * self.edge.max_connections:
+            transport.abort()  # not even words for it
+        elif len(self.connections) > self.edge.max_connections:
             self.refuse(503, "service_unavailable", "The gateway has as many connections as it may have.")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -216,16 +228,24 @@ class Edge(HttpToolsProtocol):
 
     def look_at(self, now: float) -> None:
         """Called by the ticker."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self.unsent:
+            self.unsent, self.unsent_since = unsent, now
+        elif now - self.unsent_since > self.edge.idle_seconds:
+            self.transport.abort()  # the client reads nothing, and holds what it was sent
+            return
         if now < self.deadline:
             return
-        if self.expired is not None and self.current is not None:
-            self.refuse(*self.expired)
-        elif not self.transport.is_closing():
+        if self.waits and self.current is not None:
+            self.current.time_out()
+        elif self.transport.is_closing():
+            self.transport.abort()
+        else:
             self.transport.close()
 
     def shutdown(self) -> None:
         """Close when there is nothing more to answer."""
-        if self.current is None and not self.queued:
+        if self.refused or (self.current is None and not self.queued and not self.partial):
             self.transport.close()
 
     def refuse(self, status: int, code: str, message: str) -> None:
@@ -247,11 +267,11 @@ class Edge(HttpToolsProtocol):
             line = _STATUS_LINES[status]
             self.transport.write(line + self.edge.date + head + b"connection: close\r\n\r\n" + body)
         self._hang_up()
-        self._linger()
+        self.linger()
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
         """Read on for a moment and throw it away: closing at once would reset the answer on its way."""
-        self.deadline, self.expired = self.loop.time() + _LINGER_SECONDS, None
+        self.deadline, self.waits = self.loop.time() + _LINGER_SECONDS, False
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -259,41 +279,65 @@ class Edge(HttpToolsProtocol):
     # ---- what comes in
 
     def data_received(self, data: bytes) -> None:
-        if self.refused or self.parser is None:
+        if self.refused or self.deaf or self.parser is None:
             return
         if self.head_open:
-            if not self.head_bytes:
-                self.deadline = self.loop.time() + self.edge.header_seconds
-            self.head_bytes += len(data)
+            data = self._head(data)
+            if not data:
+                return
         else:
             self.raw_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._answer_upgrade()
+            self.deaf = True
         except httptools.HttpParserError as error:
-            if not self.refused:
-                self.refuse(400, "invalid_request", f"The request is not HTTP/1.1 ({_reason(error)}).")
+            if not self.refused and not self.deaf:
+                self._refuse_last(400, "invalid_request", f"The request is not HTTP/1.1 ({_reason(error)}).")
             return
-        if self.head_open and self.head_bytes > MAX_HEAD_BYTES:
-            self._too_long()
-        elif self.raw_bytes > 2 * self.body_bytes + _MAX_OVERHEAD_BYTES:
+        if self.raw_bytes > 2 * self.body_bytes + _MAX_OVERHEAD_BYTES:
             self.refuse(400, "invalid_request", "The request's chunks are mostly framing.")
 
-    def _too_long(self) -> None:
-        self.refuse(431, "headers_too_large", f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
+    def _refuse_last(self, status: int, code: str, message: str) -> None:
+        """Refuse what came last; a call that came whole before it keeps its answer, and the connection ends there."""
+        before = self.queued[-1] if self.queued else self.current
+        if before is None or before is self.parsed or before.complete:
+            self.refuse(status, code, message)
+            return
+        before.keep_alive = False
+        self.deaf = True
 
-    def _answer_upgrade(self) -> None:
-        """Nothing is upgraded to: the application answers what was asked, and nothing can follow it."""
-        if self.parsed is not None:
-            self.parsed.keep_alive = False
+    def _too_long(self) -> None:
+        self._refuse_last(431, "headers_too_large", f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
+
+    def _head(self, data: bytes) -> bytes:
+        """What to parse of a head that comes in: nothing until it is whole.
+
+        A wish to upgrade is hidden from the parser, which would stop there and take the request's body for the other
+        protocol's: https://www.rfc-editor.org/rfc/rfc9110#section-7.8 lets a server ignore it.
+        """
+        if not self.partial:
+            data = data.lstrip(b"\r\n")  # https://www.rfc-editor.org/rfc/rfc9112#section-2.2
+            if data and self.current is None:
+                self.deadline = self.loop.time() + self.edge.header_seconds
+        data = self.partial + data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > MAX_HEAD_BYTES:
+                self._too_long()
+            self.partial = data
+            return b""
+        self.partial = b""
+        if b"pgrade" in data or b"PGRADE" in data:
+            data = _UPGRADE.sub(rb"\1x-upgrade", data[:end]) + data[end:]
+        return data
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.expect_100_continue = False
         self.head_open = True
-        self.head_size = 0
+        self.head_size = self.hosts = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -304,8 +348,12 @@ class Edge(HttpToolsProtocol):
             return  # a trailer
         self._count_head(len(name) + len(value) + 4)
         name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"host":
+            self.hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            self._malformed("Its transfer-encoding is not chunked.")
         self.headers.append((name, value))
 
     def _count_head(self, size: int) -> None:
@@ -314,18 +362,28 @@ class Edge(HttpToolsProtocol):
             self._too_long()
             raise ValueError("the head is too long")
 
+    def _malformed(self, why: str) -> None:
+        self._refuse_last(400, "invalid_request", f"The request is malformed. {why}")
+        raise ValueError(why)
+
     def on_headers_complete(self) -> None:
         self.head_open = False
-        self.head_bytes = 0
         self.raw_bytes = self.body_bytes = 0
+        self.body_began = self.loop.time()
         version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1") or self.hosts > 1 or (version == "1.1" and not self.hosts):
+            self._malformed("It is not HTTP/1.1 with one Host.")
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._malformed("HTTP/1.0 knows no chunks.")  # whoever stands before us may take them for a request
+        if self.parser.should_upgrade():  # behind another request, where it was not hidden
+            self._malformed("It wants to speak another protocol.")
         try:
             url = httptools.parse_url(self.url)
             raw_path = url.path or b"/"
             path = raw_path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
-            self.refuse(400, "invalid_request", "The address of the request cannot be read.")
-            raise ValueError("bad address") from None
+            self._malformed("Its address cannot be read.")
+            return
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -341,19 +399,22 @@ class Edge(HttpToolsProtocol):
             "server": self.server,
             "extensions": {CANCELS: {}},
         }
+        if len(self.queued) >= _MAX_PIPELINED:  # those are answered; what follows has to be sent again
+            self.queued[-1].keep_alive = False
+            self.deaf = True
+            raise ValueError("too many requests at once")
         keep = version != "1.0" and self.parser.should_keep_alive()
         exchange = self.parsed = Exchange(self, scope, keep_alive=keep, expects=self.expect_100_continue)
         if self.current is None:
             self._start(exchange)
             return
         self.queued.append(exchange)
-        self.flow.pause_reading()
-        if len(self.queued) > _MAX_PIPELINED:
-            self.transport.abort()
+        if len(self.queued) > _MAX_PIPELINED // 4:  # not sooner: a hang-up is only seen while we read
+            self.flow.pause_reading()
 
     def _start(self, exchange: "Exchange") -> None:
         self.current = exchange
-        self.deadline, self.expired = float("inf"), None
+        self.deadline, self.waits = float("inf"), False
         task = exchange.task = self.loop.create_task(exchange.run(self.app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -367,7 +428,6 @@ class Edge(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         exchange, self.parsed = self.parsed, None
         self.head_open = True  # the next bytes begin another head
-        self.head_bytes = 0
         if exchange is not None:
             exchange.end_of_body()
 
@@ -375,13 +435,15 @@ class Edge(HttpToolsProtocol):
 
     def wait_for_body(self) -> None:
         """The application waits for more of the body."""
-        self.flow.resume_reading()
-        self.deadline = self.loop.time() + self.edge.body_seconds
-        self.expired = 408, "request_timeout", f"The request's body did not come within {self.edge.body_seconds:g} s."
+        if not self.refused:
+            self.flow.resume_reading()
+            self.deadline = self.body_began + self.edge.body_seconds + self.body_bytes / _SLOWEST_BYTES_A_SECOND
+            self.waits = True
 
     def body_came(self) -> None:
         """The application waits no more."""
-        self.deadline, self.expired = float("inf"), None
+        if not self.refused:
+            self.deadline, self.waits = float("inf"), False
 
     def next(self) -> None:
         """The current exchange is over, its request read and its answer out."""
@@ -394,15 +456,16 @@ class Edge(HttpToolsProtocol):
             self.transport.close()
         else:
             self.flow.resume_reading()
-            self.deadline = self.loop.time() + self.edge.idle_seconds
+            patience = self.edge.header_seconds if self.partial else self.edge.idle_seconds
+            self.deadline = self.loop.time() + patience
 
 
 class Exchange:
     """One request and its answer: what an ASGI application is called with."""
 
     __slots__ = (
-        "_chunked", "_expects", "_head", "_length", "_more", "_pieces", "_protocol", "_read", "_scope", "_unread",
-        "_waiter", "complete", "gone", "keep_alive", "started", "task",
+        "_bodiless", "_chunked", "_expects", "_head", "_late", "_length", "_more", "_pieces", "_protocol", "_read",
+        "_scope", "_unread", "_waiter", "complete", "gone", "keep_alive", "started", "task",
     )  # fmt: skip
 
     def __init__(self, protocol: Edge, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
@@ -415,10 +478,11 @@ class Exchange:
         self._read = False  # all of it was given to the application
         self._waiter: asyncio.Future[None] | None = None
         self._head: bytes | None = None  # waits for the first of the answer's body
-        self._chunked = False
+        self._chunked = self._bodiless = False
         self._length: int | None = None  # still owed
-        self.started = False  # something of the answer is out, or about to be
+        self.started = False  # something of the answer is out
         self.complete = False  # all of it is out
+        self._late = False  # the rest of the body is
         self.gone = False  # the client is
         self.task: asyncio.Task[None] | None = None
 
@@ -435,6 +499,11 @@ class Exchange:
         self._more = False
         self._wake()
 
+    def time_out(self) -> None:
+        """The body does not come: whoever waits for it is told."""
+        self._late = True
+        self._wake()
+
     def hang_up(self) -> None:
         """The client is gone: cancel the call, unless all has been said."""
         self.gone = True
@@ -447,12 +516,14 @@ class Exchange:
             self._waiter.set_result(None)
 
     async def receive(self) -> Message:
-        """ASGI's receive."""
+        """ASGI's receive. Raises RequestTimeout if the body does not come."""
         if self._expects and not self.started and self._more and not self._pieces:
             self._expects = False
             self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._read or (self._more and not self._pieces and not self.gone):
             await self._wait()
+        if self._late:
+            raise RequestTimeout("The rest of the request did not come in time.")
         if self.gone or self._read:
             return {"type": "http.disconnect"}
         pieces, self._pieces = self._pieces, []
@@ -481,26 +552,34 @@ class Exchange:
             pass
         except ConnectionError:
             pass
+        except FairleadError as error:  # an application that does not tell its errors itself
+            self._protocol.refuse(error.status, error.code, str(error))
         except Exception:
             log.exception("the application failed")
-            if not self.started:
-                self._protocol.refuse(500, "internal_error", "The gateway failed to handle this request.")
-        if not self.complete and not self._protocol.refused:
+        if self.complete or self._protocol.refused:
+            return
+        if self.started or self.gone or self._protocol.edge.draining:
             self._protocol.transport.close()
+        else:
+            log.error("%s %r was not answered", self._scope["method"], self._scope["path"])
+            self._protocol.refuse(500, "internal_error", "The gateway failed to handle this request.")
 
     async def send(self, message: Message) -> None:
         """ASGI's send. Waits while the client does not read."""
+        if message["type"] == "http.response.start":
+            if not self.gone:
+                self._begin(message)
+            return
         protocol = self._protocol
         if protocol.flow.write_paused and not self.gone:
             await protocol.flow.drain()
         if self.gone or self.complete:
             return
-        if message["type"] == "http.response.start":
-            self._begin(message)
-            return
+        if self._head is None and not self.started:
+            raise RuntimeError("the answer has no beginning")
         data, more = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, None
-        if self._scope["method"] == "HEAD":
+        if self._bodiless:
             data = b""
         elif self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
@@ -511,6 +590,7 @@ class Exchange:
             if self._length < 0 or (self._length and not more):
                 raise RuntimeError("the answer is not as long as its content-length")
         if head is not None:
+            self.started = True
             data = head + data
         if data:
             protocol.transport.write(data)
@@ -519,15 +599,17 @@ class Exchange:
 
     def _begin(self, message: Message) -> None:
         """Spell the head; it leaves with the first of the body."""
-        self.started = True
         status: int = message["status"]
         lines = [_STATUS_LINES[status], self._protocol.edge.date]
-        bodiless = status in (204, 304) or self._scope["method"] == "HEAD"
+        self._bodiless = status in (204, 304) or self._scope["method"] == "HEAD"
         for name, value in message.get("headers", ()):
             if name == b"content-length":
                 self._length = int(value)
+            elif name == b"connection":  # it is the edge that knows
+                self.keep_alive &= value.lower() != b"close"
+                continue
             lines.append(b"%b: %b\r\n" % (name, value))
-        if self._length is None and not bodiless:
+        if self._length is None and not self._bodiless:
             if self._scope["http_version"] == "1.0":
                 self.keep_alive = False
             else:
@@ -538,9 +620,10 @@ class Exchange:
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
-        self._head = head = b"".join(lines)
+        head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             raise RuntimeError("a header of the answer breaks its line")
+        self._head = head
 
     def _finish(self) -> None:
         self.complete = True
@@ -549,7 +632,7 @@ class Exchange:
             protocol.next()
         elif self._more:
             protocol.refused = True
-            protocol._linger()
+            protocol.linger()
         else:
             protocol.transport.close()
 

@@ -6,6 +6,7 @@ state folder, so that a restart shows them at once. A provider that fails keeps 
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ log = logging.getLogger("fairlead.listing")
 _EVERY_SECONDS = 3600.0
 _MAX_BYTES = 8 << 20
 _MAX_MODELS = 5000
+_LONGEST_NAME = 256
 _PATIENCE = Timeouts(connect=10, first_byte=30, silence=30, total=60)
 
 
@@ -32,6 +34,9 @@ class _Model(Struct):
 
 class _List(Struct):
     data: list[_Model]
+
+
+_read = msgspec.json.Decoder(_List | list[_Model]).decode  # Together gives the bare array
 
 
 class Listings:
@@ -65,39 +70,47 @@ class Listings:
         head = get_head(provider, url, snapshot.credentials.get(provider.name))
         try:
             body = await _body(self._transports[origin.scheme], UpstreamRequest(origin, head, b"", _PATIENCE))
-            return [model.id for model in msgspec.json.decode(body, type=_List).data[:_MAX_MODELS]]
+            return _names(body)
         except FairleadError as error:
             log.info("%s gives no list of models: %s", provider.name, error.message)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, those of UTF-8 too
             log.info("%s gives a list of models that we cannot read: %s", provider.name, error)
         return None
 
     def _kept(self) -> dict[str, list[str]]:
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=dict[str, list[str]])
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError, RecursionError):  # a list that is lost comes again
             return {}
 
     def _keep(self) -> None:
-        fresh = self._file.with_suffix(".new")
+        fresh = self._file.with_suffix(f".{os.getpid()}.new")
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             fresh.write_bytes(msgspec.json.encode(self._catalog.listings))
             fresh.replace(self._file)
         except OSError as error:
             log.warning("the lists of models cannot be kept: %s", error)
 
 
+def _names(body: bytes) -> list[str]:
+    """What a list names. Raises ValueError, RecursionError."""
+    told = _read(body)
+    models = told.data if isinstance(told, _List) else told
+    return [model.id for model in models if 0 < len(model.id) <= _LONGEST_NAME][:_MAX_MODELS]
+
+
 async def _body(transport: Transport, request: UpstreamRequest) -> bytes:
-    """The body of a 200 answer. Raises UpstreamError, and msgspec.DecodeError for another status."""
+    """The body of a 200 answer. Raises UpstreamError, and ValueError for another status or too much of it."""
     response = await transport.send(request)
     try:
         if response.status != 200:
-            raise msgspec.DecodeError(f"status {response.status}")
-        body = b""
+            raise ValueError(f"status {response.status}")
+        body = bytearray()
         while chunk := await response.read():
             body += chunk
             if len(body) > _MAX_BYTES:
-                raise msgspec.DecodeError(f"it is larger than {_MAX_BYTES} bytes")
-        return body
+                raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
+        return bytes(body)
     finally:
         response.close()

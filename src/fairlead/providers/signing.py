@@ -12,7 +12,8 @@ from fairlead.upstream import Origin
 # send newer versions than a row knows.
 FROM_CLIENT = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 _LONGEST_VALUE = 8 << 10
-_REMEMBERED = 4096
+_REMEMBERED = 4096  # heads
+_LONGEST_REMEMBERED = 512  # bytes of a client's values, who may send ever new ones
 _heads: dict[tuple[object, ...], tuple[Provider, bytes]] = {}  # the provider is kept so that its id stays its own
 
 
@@ -34,9 +35,10 @@ def request_head(
     if known is None:
         own = {name: _checked(name, value) for name, value in zip(FROM_CLIENT, sent, strict=False) if value is not None}
         known = provider, _head("POST", provider, provider.base_urls[protocol] + path, credential, own)
-        if len(_heads) >= _REMEMBERED:
-            _heads.clear()
-        _heads[key] = known
+        if sum(map(len, own.values())) <= _LONGEST_REMEMBERED:
+            if len(_heads) >= _REMEMBERED:
+                _heads.clear()
+            _heads[key] = known
     return known[1]
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from fairlead.errors import InvalidConfig
 from fairlead.storage import migrate
 
 _BUSY_SECONDS = 5.0
@@ -59,10 +60,11 @@ class Database:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
+                cursor.execute("COMMIT")
             except BaseException:
-                cursor.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk has rolled it back already
+                    cursor.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
 
     def write_many(self, batches: Iterable[tuple[str, Sequence[Row]]]) -> None:
         """Many rows by few statements, in one transaction."""
@@ -77,11 +79,14 @@ class Database:
 def open_database(url: str, folder: Path) -> Database:
     """The database at `url`, created and brought up to date; a relative path lies below `folder`.
 
-    Both belong to this user alone. Raises OSError, sqlite3.Error.
+    Both belong to this user alone, if they are made here. Raises InvalidConfig.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / url.removeprefix(_PREFIX)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    migrate.ensure(path)
-    return Database(path)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        migrate.ensure(path)
+        return Database(path)
+    except (OSError, sqlite3.Error) as error:
+        raise InvalidConfig(f"the database {path} cannot be opened: {error}", path="database.url") from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, literal_column, or_, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from fairlead.resources import ALL_SCOPES, Key
 from fairlead.storage import tables
@@ -20,13 +20,12 @@ _COLUMNS = [column.name for column in tables.keys.columns]
 _INSERT, _INSERT_ORDER = compiled(insert(tables.keys))
 _ALL, _ = compiled(select(tables.keys).order_by(tables.keys.c.created_us))
 _BY_HASH, _ = compiled(select(tables.keys).where(tables.keys.c.hash == bindparam("hash")))
+_ACTIVE_BY = [  # an id before a prefix before a name: no key's name hides another's id
+    compiled(select(tables.keys.c.id).where(column == bindparam("wanted"), tables.keys.c.revoked_us.is_(None)))[0]
+    for column in (tables.keys.c.id, tables.keys.c.prefix, tables.keys.c.name)
+]
 _REVOKE, _ = compiled(
-    update(tables.keys)
-    .values(revoked_us=bindparam("now"))
-    .where(
-        or_(tables.keys.c.id == bindparam("wanted"), tables.keys.c.prefix == bindparam("wanted_prefix")),
-        tables.keys.c.revoked_us.is_(None),
-    )
+    update(tables.keys).values(revoked_us=bindparam("now")).where(tables.keys.c.id == bindparam("wanted"))
 )
 _GENERATION, _ = compiled(select(tables.key_generation.c.generation))
 _NEXT_GENERATION, _ = compiled(
@@ -37,6 +36,14 @@ _NEXT_GENERATION, _ = compiled(
 def digest(secret: str | bytes) -> bytes:
     """The SHA-256 of a secret."""
     return hashlib.sha256(secret if isinstance(secret, bytes) else secret.encode()).digest()
+
+
+class Ambiguous(Exception):
+    """Several active keys are meant by `wanted`; `ids` tells them apart."""
+
+    def __init__(self, wanted: str, ids: Sequence[str]) -> None:
+        super().__init__(f"{len(ids)} active keys are called {wanted!r}; name one by its id: {', '.join(ids)}")
+        self.ids = ids
 
 
 class KeyStore:
@@ -62,13 +69,20 @@ class KeyStore:
         return [_key(row) for row in self._database.read(_ALL)]
 
     def revoke(self, wanted: str) -> int:
-        """Revoke the key with this id or prefix; how many there were."""
-        now = time.time_ns() // 1000
+        """Revoke the active key with this id, prefix or name; how many there were: 1 or 0.
+
+        Raises Ambiguous, and revokes none, if the prefix or the name belongs to several.
+        """
         with self._database.writing() as cursor:
-            count = cursor.execute(_REVOKE, (now, wanted, wanted)).rowcount
-            if count:
-                cursor.execute(_NEXT_GENERATION)
-            return count
+            for sql in _ACTIVE_BY:
+                ids = [str(id) for (id,) in cursor.execute(sql, (wanted,)).fetchall()]
+                if len(ids) > 1:
+                    raise Ambiguous(wanted, ids)
+                if ids:
+                    cursor.execute(_REVOKE, (time.time_ns() // 1000, ids[0]))
+                    cursor.execute(_NEXT_GENERATION)
+                    return 1
+            return 0
 
     def find(self, hash: bytes) -> Key | None:
         """The key with this hash, revoked or not."""

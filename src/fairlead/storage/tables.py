@@ -88,5 +88,6 @@ attempts = Table(
     Column("input_audio_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_audio_tokens", BigInteger, nullable=False, server_default="0"),
     Column("estimated", Boolean, nullable=False),  # the provider told no usage
+    Column("cost_nano_usd", BigInteger),  # NULL: there was no price
     sqlite_with_rowid=False,
 )

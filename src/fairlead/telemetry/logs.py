@@ -58,8 +58,14 @@ def masked(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping
     """A structlog processor: no secret leaves in a line."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = _SECRETS.sub("***", value)
+            value = _SECRETS.sub("***", value)
+            event[name] = value if name == "exception" else printable(value)
     return event
+
+
+def printable(text: str) -> str:
+    """`text` without line ends and other characters that a terminal would act on."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _json(event: Mapping[str, Any], **_: Any) -> str:
@@ -150,7 +156,7 @@ def _line(record: AccessRecord) -> bytes:
         facts.append(record.error)
     if record.outcome != "ok":
         facts.append(record.outcome)
-    return "  ".join(facts).encode()
+    return printable("  ".join(facts)).encode()
 
 
 def wants_text(format: str, stream: TextIO) -> bool:

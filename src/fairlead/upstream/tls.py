@@ -14,19 +14,26 @@ class Contexts:
 
     def __init__(self) -> None:
         self._contexts: dict[str | None, tuple[_Stamp | None, ssl.SSLContext]] = {}
+        self._reading = asyncio.Lock()  # a thousand first connections read the certificates once
 
     async def get(self, ca_file: str | None) -> ssl.SSLContext:
         """The context that trusts the certificates in `ca_file`, or the system's. Raises ConnectFailed."""
         try:
             stamp = _stamp(ca_file) if ca_file is not None else None
-            kept = self._contexts.get(ca_file)
-            if kept is not None and kept[0] == stamp:
-                return kept[1]
-            context = await asyncio.to_thread(_context, ca_file)
+            if (kept := self._kept(ca_file, stamp)) is not None:
+                return kept
+            async with self._reading:
+                if (kept := self._kept(ca_file, stamp)) is not None:
+                    return kept
+                context = await asyncio.to_thread(_context, ca_file)
+                self._contexts[ca_file] = stamp, context
         except OSError as error:  # an SSLError, too: not a certificate
             raise ConnectFailed(f"the certificates in ca_file cannot be read: {error.strerror or error}") from error
-        self._contexts[ca_file] = stamp, context
         return context
+
+    def _kept(self, ca_file: str | None, stamp: _Stamp | None) -> ssl.SSLContext | None:
+        kept = self._contexts.get(ca_file)
+        return kept[1] if kept is not None and kept[0] == stamp else None
 
 
 def _stamp(path: str) -> _Stamp:

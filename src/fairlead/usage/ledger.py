@@ -36,9 +36,10 @@ class Ledger:
     """Three calls on the path of a call, and a thread behind them."""
 
     def __init__(self, writer: Writer, *, capacity: int = 100_000) -> None:
-        """`capacity`: rows that may wait, in all."""
+        """`capacity`: rows that may wait; calls whose attempts were let in come on top, at most as many again."""
         self.capacity = capacity
         self.dropped = 0  # calls that came to nothing while the queue was full
+        self.unwritable = 0  # rows that held what no database takes
         self._writer = writer
         self._queue: deque[tuple[bool, Row]] = deque()  # (it is an attempt, row)
         self._batch: list[tuple[bool, Row]] = []  # being written, or to be tried again
@@ -101,8 +102,9 @@ class Ledger:
         self._closing = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join, seconds)
+        if not self._thread.is_alive():  # else it still holds the writer, and ends with the process
+            self._writer.close()
         self._thread = None
-        self._writer.close()
 
     def _flushed(self, number: int, seconds: float | None) -> bool:
         self._wake.set()
@@ -123,16 +125,29 @@ class Ledger:
             while self._queue and len(batch) < _LARGEST_BATCH:
                 batch.append(self._queue.popleft())
             try:
-                self._writer.write(list(_rows(batch, False)), list(_rows(batch, True)))
+                self._write(batch)
             except Exception as error:
                 if pause <= _EVERY_SECONDS:
                     log.error("records cannot be written and wait in memory: %s", error)
                 return min(pause * 2, _LONGEST_PAUSE)
             with self._settled:
                 self._written += len(batch)
+                batch.clear()
                 self._settled.notify_all()
-            batch.clear()
         return _EVERY_SECONDS
+
+    def _write(self, batch: Sequence[tuple[bool, Row]]) -> None:
+        """Write all of `batch`, but for rows that no database could hold: they would keep the others for ever."""
+        try:
+            self._writer.write(list(_rows(batch, False)), list(_rows(batch, True)))
+        except (ArithmeticError, ValueError) as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._write(batch[:middle])
+                self._write(batch[middle:])
+                return
+            self.unwritable += 1
+            log.error("a record of %s cannot be written and is left out: %s", batch[0][1][0], error)
 
 
 def _rows(batch: Iterable[tuple[bool, Row]], attempts: bool) -> Iterable[Row]:
@@ -150,7 +165,7 @@ ATTEMPT_COLUMNS = (
     "protocol", "credential_id", "sends", "status", "outcome", "error_code", "finish_reason", "upstream_id",
     "upstream_model", "upstream_request_id", "started_us", "first_content_us", "ended_us", "input_tokens",
     "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
-    "input_audio_tokens", "output_audio_tokens", "estimated",
+    "input_audio_tokens", "output_audio_tokens", "estimated", "cost_nano_usd",
 )  # fmt: skip
 
 
@@ -213,4 +228,5 @@ def _attempt_row(attempt: Attempt) -> Row:
         used.input_audio_tokens,
         used.output_audio_tokens,
         estimated,
+        None,
     )

@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("ended_us", sa.BigInteger, nullable=False),
         *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in counts),
         sa.Column("estimated", sa.Boolean, nullable=False),
+        sa.Column("cost_nano_usd", sa.BigInteger),
         sqlite_with_rowid=False,
     )
 

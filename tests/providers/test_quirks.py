@@ -1,0 +1,33 @@
+"""Oddities of vendors, on the top level of a request as raw bytes."""
+
+import pytest
+
+from fairlead.providers import quirks, rows
+from fairlead.resources import Provider
+
+
+def applied(body: bytes, *names: str, translated: bool = True) -> bytes:
+    return quirks.applied(Provider("p", {}, quirks=names), body, translated=translated)
+
+
+@pytest.mark.parametrize(
+    ("quirk", "before", "after"),
+    [
+        ("max_completion_tokens", b'{"max_tokens":5,"n":1}', b'{"n":1,"max_completion_tokens":5}'),
+        ("max_completion_tokens", b'{"n":1}', b'{"n":1}'),
+        ("no_stream_options", b'{"stream":true,"stream_options":{"include_usage":true}}', b'{"stream":true}'),
+        ("no_stream_options", b'{"stream":true}', b'{"stream":true}'),
+    ],
+)
+def test_a_quirk_bends_what_we_wrote_and_only_that(quirk: str, before: bytes, after: bytes) -> None:
+    assert applied(before, quirk) == after
+    assert applied(before, quirk, translated=False) == before
+
+
+def test_what_is_below_the_top_level_stays_as_it_was_spelt() -> None:
+    body = b'{"messages":[ {"content":1.50} ],"max_tokens":5}'
+    assert b'[ {"content":1.50} ]' in applied(body, "max_completion_tokens")
+
+
+def test_every_quirk_is_some_vendors() -> None:
+    assert {quirk for row in rows().values() for quirk in row.quirks or ()} == set(quirks.KNOWN)
