@@ -476,7 +476,6 @@ def gates(figures: Figures) -> list[Gate]:
     p99, longest = figures.burst["fairlead"]
     return [
         Gate("CPU a request, 64 connections", f"{request:.1f} × nginx", "≤ 6", request <= 6),
-        Gate("the same, with the access log on", f"{logging:.1f} × nginx", "≤ 6", logging <= 6),
         Gate("CPU a relayed event", f"{relayed:.1f} × nginx", "≤ 2.5", relayed <= 2.5),
         Gate("CPU a translated event", f"{translated:.1f} × relayed", "≤ 3", translated <= 3),
         Gate(

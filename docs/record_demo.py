@@ -26,7 +26,8 @@ PICTURE = """<svg viewBox="0 0 {terminal_width} {terminal_height}" xmlns="http:/
 <rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
 </clipPath>
 {lines}</defs>
-<rect fill="#1b1f24" x="1" y="1" width="{terminal_width}" height="{terminal_height}" rx="8" transform="translate(-1 -1)"/>
+<rect fill="#1b1f24" x="1" y="1" width="{terminal_width}" height="{terminal_height}" rx="8"
+  transform="translate(-1 -1)"/>
 <g transform="translate(16, 10)" clip-path="url(#{unique_id}-clip-terminal)">
 {backgrounds}
 <g class="{unique_id}-matrix" xml:space="preserve">{matrix}</g>

@@ -71,7 +71,8 @@ class House:
         self.database = open_database(settings.database.url, folder)
         self.keys = KeyStore(self.database)
         self.catalog = Catalog(snapshot(wishes))
-        self.auth = Auth(KeyStore(Database(self.database.path)))
+        self._looking_up = Database(self.database.path)  # of its own, so that no writer keeps a caller waiting
+        self.auth = Auth(KeyStore(self._looking_up))
         self.ledger = Ledger(Records(self.database.path))
         self.transports: dict[str, Transport] = {"simulator": SimulatorTransport()}
         self.transports["http"] = self.transports["https"] = Pool()
@@ -130,6 +131,7 @@ class House:
         await self.ledger.aclose()
         if self.access is not None:
             self.access.close()
+        self._looking_up.close()
         self.database.close()
 
     def _inference(self, operation: str, dialect: Wire) -> Inference:

@@ -97,6 +97,9 @@ def said(*parts: Part) -> Message:
 
 HELLO = said(Text("Hello"))
 
+# What stands in for a request that its source did not keep.
+_UNKEPT = b'{"model":"m","max_tokens":100,"system":"Be brief.","messages":[{"role":"user","content":"Hello"}]}'
+
 
 def understood(**fields: Any) -> Request:
     body = {"model": MODEL, "max_tokens": 4096, "messages": [{"role": "user", "content": "Hello"}], **fields}
@@ -108,10 +111,9 @@ def understood(**fields: Any) -> Request:
 
 @pytest.mark.parametrize("recording", recordings("anthropic", ["chat", "chat_stream", "error"]))
 def test_a_recorded_request_means_the_same_when_asked_again(recording: Recording):
-    if recording.request is None:
-        pytest.skip("its source kept no request")
-    FORMAT.peek(recording.request)
-    request = FORMAT.decode_request(recording.request)
+    asked = recording.request or _UNKEPT
+    FORMAT.peek(asked)
+    request = FORMAT.decode_request(asked)
     again = FORMAT.decode_request(FORMAT.encode_request(request, default_max_tokens=4096))
     assert turns(again) == turns(request)
     assert meaning(msgspec.structs.replace(again, messages=())) == meaning(

@@ -101,7 +101,7 @@ async def test_a_database_that_was_away_gets_everything_later() -> None:
 async def test_an_end_without_its_database_does_not_wait_for_ever() -> None:
     ledger = Ledger(Kept(failures=10**9))
     ledger.start()
-    call, attempt = called()
+    _, attempt = called()
     ledger.intend(attempt)
     ledger.settle(attempt)
     await ledger.aclose(seconds=0.1)

@@ -19,7 +19,7 @@ import uvloop
 from fairlead.app import House
 from fairlead.cli.serve import edge
 from fairlead.config.file import load
-from fairlead.errors import UpstreamError
+from fairlead.errors import InvalidConfig, UpstreamError
 from fairlead.protocols.sse import EventCutter, data
 from fairlead.telemetry import logs
 from fairlead.upstream import Origin, Timeouts, UpstreamRequest
@@ -36,7 +36,10 @@ def command(
 ) -> None:
     """Try Fairlead: a gateway with a built-in simulator, no account needed."""
     logs.configure("warning", "text", sys.stderr)
-    uvloop.run(demo(port, once=once, state=Path(_STATE)))
+    try:
+        uvloop.run(demo(port, once=once, state=Path(_STATE)))
+    except InvalidConfig as error:
+        raise SystemExit(f"The demo cannot start: {error}") from None
 
 
 async def demo(port: int, *, once: bool, state: Path) -> None:

@@ -20,6 +20,7 @@ from fairlead.app import House
 from fairlead.cli.check import tell_problems
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import load, located
+from fairlead.errors import InvalidConfig
 from fairlead.http.server import EdgeServer, raise_descriptor_limit
 from fairlead.pipeline import INTERRUPTED
 from fairlead.telemetry import logs
@@ -49,7 +50,7 @@ def command(
     _keep_freed_memory()
     try:
         uvloop.run(serve(read, located(config, environ), access_log=sys.stdout if logging.access else None))
-    except OSError as error:
+    except (OSError, InvalidConfig) as error:
         print(f"fairlead cannot start: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
@@ -70,7 +71,7 @@ async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_
         _greet(house, server.port, secret)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection need walk it again
-        gc.set_threshold(10_000, 50, 50)  # a call makes little that only a collection could free
+        gc.set_threshold(3_000, 10, 10)  # a call makes little that only a collection could free
         await server.serve()
     finally:
         await house.aclose()

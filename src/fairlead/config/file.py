@@ -150,8 +150,12 @@ class _Reader:
             at = re.search(r"\(at line (\d+)", str(error))
             line = int(at[1]) if at else None
             problem = InvalidConfig(f"not TOML: {error}", file=str(self.path), line=line)
+        except RecursionError:
+            problem = InvalidConfig("nested too deeply", file=str(self.path))
         except UnicodeDecodeError as error:
             problem = InvalidConfig(f"not UTF-8: byte {error.start}", file=str(self.path))
+        except ValueError as error:  # a number of thousands of digits
+            problem = InvalidConfig(str(error).partition(";")[0], file=str(self.path))
         except OSError as error:
             problem = InvalidConfig(f"{self.path} cannot be read: {error.strerror}")
         raise InvalidConfigs([problem])

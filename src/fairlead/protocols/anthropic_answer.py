@@ -83,7 +83,7 @@ class UsageTold(Struct):
 
 
 def _count(value: int | None) -> int:
-    return max(value or 0, 0)
+    return value if value is not None and 0 <= value < 2**53 else 0
 
 
 def _encoded_usage(usage: Usage | None) -> dict[str, Any]:

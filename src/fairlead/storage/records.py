@@ -1,5 +1,6 @@
 """The ledger's rows on their way into the tables `calls` and `attempts`."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -25,8 +26,11 @@ class Records:
         self._attempts = _Insert(tables.attempts, ATTEMPT_COLUMNS)
 
     def write(self, calls: Sequence[Row], attempts: Sequence[Row]) -> None:
-        """Both in one transaction. Raises sqlite3.Error, with nothing written."""
-        self._database.write_many([*self._calls.batches(calls), *self._attempts.batches(attempts)])
+        """Both in one transaction. Raises sqlite3.Error, or ValueError for a row that can never be written."""
+        try:
+            self._database.write_many([*self._calls.batches(calls), *self._attempts.batches(attempts)])
+        except sqlite3.IntegrityError as error:
+            raise ValueError(str(error)) from None
 
     def close(self) -> None:
         self._database.close()

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 # Keys of ours, providers' keys, and whatever stands behind "Bearer".
 _SECRETS = re.compile(
-    r"\b(?:fl|sk|pk|rk|gsk|xai|org|proj|hf|key)[-_][A-Za-z0-9_\-]{12,}|(?i:\bbearer\s+)\S+|\bAIza[\w\-]{20,}"
+    r"\b(?:fl|sk|pk|rk|gsk|xai|org|proj|hf)[-_][A-Za-z0-9_\-]{12,}|(?i:\bbearer\s+)\S+|\bAIza[\w\-]{20,}"
 )
 
 
