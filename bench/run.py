@@ -74,7 +74,7 @@ def main() -> None:
     with ExitStack() as stack:
         bench = Bench(stack)
         bench.requests(figures, *((1, 3) if quick else (5, 5)))
-        bench.event_costs(figures, *((2, 3) if quick else (5, 5)))
+        bench.event_costs(figures, *((3, 2) if quick else (5, 5)))
         bench.first_tokens(figures, *((0.4, 7) if quick else (3, 9)))
         bench.thousand_streams(figures, 4 if quick else 30)
         bench.bursts(figures)
@@ -467,7 +467,7 @@ class Gate:
 
 def gates(figures: Figures) -> list[Gate]:
     """What was asked for, and what was found."""
-    request, logging = ratio(figures), ratio(figures, "fairlead, access log on")
+    request = ratio(figures)
     event = medians(figures.events)
     relayed, translated = event["relayed"] / event["nginx"], event["translated"] / event["relayed"]
     added = [own - direct for own, direct in zip(figures.first["fairlead"], figures.first["direct"], strict=True)]

@@ -75,6 +75,11 @@ class Call(Struct, eq=False):
     first_content_us: int | None = None
     ended_us: int | None = None
 
+    def forget(self) -> None:
+        """It is over and written down. A call and its attempts know each other; apart, they are freed at once."""
+        self.attempts = []
+        self.winner = None
+
 
 class Reply:
     """What the client gets: status, headers, and `body` or `events`. `close` settles; call it however it ends."""

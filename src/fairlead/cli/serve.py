@@ -71,7 +71,7 @@ async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_
         _greet(house, server.port, secret)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection need walk it again
-        gc.set_threshold(3_000, 10, 10)  # a call makes little that only a collection could free
+        gc.set_threshold(10_000, 50, 50)  # a call makes little that only a collection could free
         await server.serve()
     finally:
         await house.aclose()

@@ -103,6 +103,7 @@ class Inference:
             if watcher is not None:
                 watcher.cancel()
             self.finished(call)
+            call.forget()
 
     async def _body(self, call: Call, receive: Receive) -> bytes:
         """The request's body. Raises UnsupportedMediaType, TooLarge (before it is read), Unavailable, ClientGone."""

@@ -322,9 +322,10 @@ class Edge(HttpToolsProtocol):
                 self.deadline = self.loop.time() + self.edge.header_seconds
         data = self.partial + data
         end = data.find(b"\r\n\r\n")
+        if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
+            self._too_long()
+            return b""
         if end < 0:
-            if len(data) > MAX_HEAD_BYTES:
-                self._too_long()
             self.partial = data
             return b""
         self.partial = b""
@@ -337,16 +338,14 @@ class Edge(HttpToolsProtocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self.expect_100_continue = False
         self.head_open = True
-        self.head_size = self.hosts = 0
+        self.hosts = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_open:
             return  # a trailer
-        self._count_head(len(name) + len(value) + 4)
         name = name.lower()
         if name == b"host":
             self.hosts += 1
@@ -355,12 +354,6 @@ class Edge(HttpToolsProtocol):
         elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
             self._malformed("Its transfer-encoding is not chunked.")
         self.headers.append((name, value))
-
-    def _count_head(self, size: int) -> None:
-        self.head_size += size
-        if self.head_size > MAX_HEAD_BYTES:
-            self._too_long()
-            raise ValueError("the head is too long")
 
     def _malformed(self, why: str) -> None:
         self._refuse_last(400, "invalid_request", f"The request is malformed. {why}")
