@@ -18,7 +18,7 @@ from fairlead.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from fairlead.http.asgi import Header, Receive, Scope, Send
+from fairlead.http.asgi import Header, Message, Receive, Scope, Send
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.pipeline import INTERRUPTED, Pipeline
 from fairlead.protocols import Wire
@@ -164,8 +164,9 @@ async def _tell(call: Call, reply: Reply, send: Send) -> None:
             headers = [*reply.headers, *identity(call)]
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             call.told = True
-        async for chunk in events:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        message: Message = {"type": "http.response.body", "body": b"", "more_body": True}
+        async for message["body"] in events:
+            await send(message)
         await send({"type": "http.response.body", "body": b""})
     except BaseException as error:
         reply.close(error)  # settles with what really happened; closing the events alone would look like a hang-up

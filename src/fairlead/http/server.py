@@ -457,8 +457,8 @@ class Exchange:
     """One request and its answer: what an ASGI application is called with."""
 
     __slots__ = (
-        "_bodiless", "_chunked", "_expects", "_head", "_late", "_length", "_more", "_pieces", "_protocol", "_read",
-        "_scope", "_unread", "_waiter", "complete", "gone", "keep_alive", "started", "task",
+        "_bodiless", "_chunked", "_expects", "_flowing", "_head", "_late", "_length", "_more", "_pieces", "_protocol",
+        "_read", "_scope", "_unread", "_waiter", "complete", "gone", "keep_alive", "started", "task",
     )  # fmt: skip
 
     def __init__(self, protocol: Edge, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
@@ -473,6 +473,7 @@ class Exchange:
         self._head: bytes | None = None  # waits for the first of the answer's body
         self._chunked = self._bodiless = False
         self._length: int | None = None  # still owed
+        self._flowing = False  # its head is out, and pieces of a stream follow
         self.started = False  # something of the answer is out
         self.complete = False  # all of it is out
         self._late = False  # the rest of the body is
@@ -559,6 +560,11 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """ASGI's send. Waits while the client does not read."""
+        if self._flowing and message.get("more_body") and not self._protocol.flow.write_paused and not self.gone:
+            data = message["body"]  # the next piece of a stream, to a client that reads
+            if data:
+                self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            return
         if message["type"] == "http.response.start":
             if not self.gone:
                 self._begin(message)
@@ -584,6 +590,7 @@ class Exchange:
                 raise RuntimeError("the answer is not as long as its content-length")
         if head is not None:
             self.started = True
+            self._flowing = self._chunked and not self._bodiless
             data = head + data
         if data:
             protocol.transport.write(data)
@@ -619,7 +626,7 @@ class Exchange:
         self._head = head
 
     def _finish(self) -> None:
-        self.complete = True
+        self.complete, self._flowing = True, False
         protocol = self._protocol
         if self.keep_alive:
             protocol.next()
