@@ -230,6 +230,8 @@ class Bench:
             "relayed": (self.fairlead, self.port, "/v1/chat/completions", "slow", "[DONE]"),
             "translated": (self.fairlead, self.port, "/v1/messages", "messages", "message_stop"),
         }
+        for process in (self.nginx, self.fairlead):
+            settle(process)  # records of the rows before are still being written, and idle connections closed
         for _ in range(repeats):
             for name, (process, number, path, body, mark) in rows.items():
                 cpu = used(process)
@@ -412,6 +414,16 @@ def busy() -> float:
     """CPU seconds of the whole machine so far; of a virtual one, also those its host gave to others."""
     user, nice, system, _, _, irq, softirq, stolen, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
     return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def settle(process: "subprocess.Popen[bytes]", seconds: float = 8.0) -> None:
+    """Wait until `process` has nothing left to do, for at most `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        cpu = used(process)
+        time.sleep(0.5)
+        if used(process) - cpu < 0.01:
+            return
 
 
 def resident(process: "subprocess.Popen[bytes]") -> float:
