@@ -547,6 +547,7 @@ def report(figures: Figures, quick: bool, took: float) -> str:
             f"| {gate.name} | {gate.measured} | {gate.wanted} | {'holds' if gate.holds else '**missed**'} |"
             for gate in gates(figures)
         ),
+        *missed(gates(figures)),
         "",
         "## A request",
         "",
@@ -604,6 +605,20 @@ def report(figures: Figures, quick: bool, took: float) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+# Why a gate may be missed, as far as we know.
+REASONS = {
+    "CPU a relayed event": "an event wakes the task that relays it, so that it passes the event loop twice: once to be "
+    "read, once to be written. Handing it on where it is read would save the second pass.",
+    "CPU a request, 64 connections": "a call is a task behind ASGI; direct dispatch is the way to fewer passes.",
+}
+
+
+def missed(found: list[Gate]) -> list[str]:
+    """Lines that say why a gate was missed."""
+    lines = [f"{gate.name}: {REASONS.get(gate.name, 'the reason is not known.')}" for gate in found if not gate.holds]
+    return ["", *(f"Missed: {line}" for line in lines)] if lines else []
 
 
 def _thousand(name: str, figures: Figures) -> str:
