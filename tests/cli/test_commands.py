@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from gateway import environment, free_port
 
@@ -112,7 +109,6 @@ def test_the_demo_says_which_port_cannot_be_had(tmp_path: Path) -> None:
     assert "PORT=8081" in done.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="not on this machine: signals")
 async def test_the_demo_stays_up_shows_snippets_that_work_and_stops_at_a_signal(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fairlead", "demo", "--port", str(free_port()),

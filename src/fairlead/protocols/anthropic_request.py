@@ -28,7 +28,7 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.envelope import NULL, given, invalid
+from fairlead.protocols.envelope import NULL, given, typed
 
 NAME = "anthropic-messages"
 
@@ -144,7 +144,7 @@ _tool = msgspec.json.Decoder(_Tool)
 
 def decode(fields: dict[str, Raw], body: bytes) -> Request:
     """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
-    told: _Request = _typed(body, _request, "")
+    told: _Request = typed(body, _request, "")
     output = told.output_config or _Output()
     return Request(
         model=told.model,
@@ -165,15 +165,6 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
         service_tier=told.service_tier,
         extra={name: Opaque(NAME, raw) for name, raw in fields.items() if name not in _UNDERSTOOD},
     )
-
-
-def _typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[Any]", place: str) -> Any:
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error, place) from None
-    except RecursionError:
-        raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
 
 
 def _system(system: str | list[Raw] | None) -> Iterator[Message]:
@@ -211,8 +202,8 @@ def _content(content: str | list[Raw] | dict[str, Raw] | None, place: str) -> It
         raise InvalidRequest(f"'{place}' must be a string or an array.", param=place)
     for index, raw in enumerate(content or ()):
         at = f"{place}[{index}]"
-        if _typed(raw, _kind, at).type in _BLOCKS:
-            yield part_of(_typed(raw, _block, at), raw, at)
+        if typed(raw, _kind, at).type in _BLOCKS:
+            yield part_of(typed(raw, _block, at), raw, at)
         else:  # its fields may be anything
             yield Opaque(NAME, raw)
 
@@ -269,7 +260,7 @@ def _media(block: Block, raw: Raw) -> Part:
 
 
 def _decoded_tool(raw: Raw, place: str) -> Tool | Opaque:
-    tool: _Tool = _typed(raw, _tool, place)
+    tool: _Tool = typed(raw, _tool, place)
     if tool.type not in (None, "custom"):
         return Opaque(NAME, raw)
     if not tool.name:

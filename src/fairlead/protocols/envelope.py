@@ -67,6 +67,16 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
         raise _too_deep(param or name) from None
 
 
+def typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[T]", place: str) -> T:
+    """What `decoder` makes of `raw`, which stands at `place` of a request. Raises InvalidRequest naming the field."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(error, place) from None
+    except RecursionError:
+        raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
+
+
 def given(raw: Raw) -> Raw | None:
     """`raw`, None if it is null. (A struct's field cannot be `Raw | None`: it is Raw, and NULL where it is absent.)"""
     return None if bytes(raw) == _NULL else raw

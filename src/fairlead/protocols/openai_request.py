@@ -26,7 +26,7 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.envelope import NULL, given, invalid
+from fairlead.protocols.envelope import NULL, given, typed
 
 NAME = "openai-chat"
 ANTHROPIC_FORMAT = "anthropic-claude-v1"  # how `reasoning_details` call a signature of that protocol
@@ -178,7 +178,7 @@ _encode = msgspec.json.encode
 
 def decode(fields: dict[str, Raw], body: bytes) -> Request:
     """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
-    told = _typed(body, _request, "")
+    told = typed(body, _request, "")
     if told.n is not None and told.n != 1:
         raise InvalidRequest("'n' must be 1 for this model: its provider gives one choice only.", param="n")
     tools, choice = _tools(told)
@@ -204,15 +204,6 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
         service_tier=told.service_tier,
         extra={name: Opaque(NAME, raw) for name, raw in fields.items() if name not in _UNDERSTOOD},
     )
-
-
-def _typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[Any]", place: str) -> Any:
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error, place) from None
-    except RecursionError:
-        raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
 
 
 def _decoded(messages: list[_Message]) -> Iterator[Message]:
@@ -265,7 +256,7 @@ _detail = msgspec.json.Decoder(Detail)
 
 
 def _tool_use(raw: Raw, place: str) -> Part:
-    call: _Call = _typed(raw, _call, place)
+    call: _Call = typed(raw, _call, place)
     if call.function is None:
         return Opaque(NAME, raw)
     if not call.id:
@@ -282,7 +273,7 @@ def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> I
 
 
 def read_details(details: list[Raw] | None, place: str = "") -> list[Detail]:
-    return [_typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
+    return [typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
 
 
 def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
@@ -340,7 +331,7 @@ def _content(content: str | list[Raw] | None, place: str) -> Iterator[Part]:
         return
     for index, raw in enumerate(content or ()):
         at = f"{place}.content[{index}]"
-        yield _decoded_part(_typed(raw, _part, at), raw, at)
+        yield _decoded_part(typed(raw, _part, at), raw, at)
 
 
 def _decoded_part(part: _Part, raw: Raw, place: str) -> Part:
@@ -382,7 +373,7 @@ def _media(kind: Any, url: str, **facts: Any) -> Media:
 def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None]:
     tools: list[Tool | Opaque] = []
     for index, raw in enumerate(told.tools or ()):
-        tool: _Tool = _typed(raw, _tool, f"tools[{index}]")
+        tool: _Tool = typed(raw, _tool, f"tools[{index}]")
         if tool.type == "function" and tool.function is None:
             raise InvalidRequest(f"'tools[{index}].function' is missing.", param=f"tools[{index}].function")
         tools.append(
