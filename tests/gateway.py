@@ -35,7 +35,7 @@ class Gateway:
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """What the ledger wrote to `table`, in its order."""
-        await self.house.ledger.flush()
+        await self.house.records.flush()
         return rows(self.house.database.path, table)
 
 

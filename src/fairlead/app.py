@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +27,7 @@ from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.inference import Inference
 from fairlead.http.models import Models
 from fairlead.http.routes import Routes
+from fairlead.http.usage import Usage
 from fairlead.pipeline import Buffers, Pipeline
 from fairlead.protocols import Wire
 from fairlead.protocols.anthropic_messages import AnthropicMessages
@@ -35,12 +37,19 @@ from fairlead.protocols.openrouter_chat import OpenRouterChat, OpenRouterComplet
 from fairlead.providers.listing import Listings
 from fairlead.providers.simulator import SimulatorTransport
 from fairlead.storage.engine import Database, open_database
+from fairlead.storage.deadletters import DeadLetters
 from fairlead.storage.keys import KeyStore
 from fairlead.storage.records import Records
+from fairlead.storage.usage import UsageStore
 from fairlead.telemetry.logs import AccessLog, AccessRecord, wants_text
 from fairlead.upstream import Transport
 from fairlead.upstream.pool import Pool
+from fairlead.usage.books import Books
+from fairlead.usage.couriers import Courier, Couriers
+from fairlead.usage.estimates import Estimates
+from fairlead.usage.learning import from_batches, learn
 from fairlead.usage.ledger import Ledger
+from fairlead.usage.sinks.jsonl import JsonLines
 
 log = logging.getLogger("fairlead.app")
 
@@ -73,7 +82,22 @@ class House:
         self.catalog = Catalog(snapshot(wishes))
         self._looking_up = Database(self.database.path)  # of its own, so that no writer keeps a caller waiting
         self.auth = Auth(KeyStore(self._looking_up))
-        self.ledger = Ledger(Records(self.database.path))
+        self._used = UsageStore(Database(self.database.path))
+        self.letters = DeadLetters(self.database)
+        wanted = settings.journal
+        self.books = Books(
+            folder / "journal", fsync=wanted.fsync, max_bytes=wanted.max_bytes, segment_bytes=wanted.segment_bytes
+        )
+        self.estimates = Estimates()
+        self.ledger = Ledger(self.books.own.journal, self.estimates, on_full=wanted.on_full)
+        records = Records(self.database.path)
+        learn(self.estimates, records.latest())
+        self.records = Courier(records, self.books, self.letters, seen=from_batches(self.estimates))
+        sinks = [
+            Courier(JsonLines(name, folder / sink.path, folder / "sinks" / name), self.books, self.letters)
+            for name, sink in settings.sinks.items()
+        ]
+        self.couriers = Couriers(self.books, [self.records, *sinks])
         self.transports: dict[str, Transport] = {"simulator": SimulatorTransport()}
         self.transports["http"] = self.transports["https"] = Pool()
         self.listings = Listings(self.catalog, self.transports, folder / "models.json")
@@ -93,10 +117,12 @@ class House:
             max_event_bytes=self.settings.max_event_bytes,
         )
         self.health = Health({"database": self._database, "ledger": self._ledger}, self.catalog, self.auth)
+        self.usage = Usage(self._used, self.catalog, self.auth, flush=partial(self.records.flush, 1.0))
         self.asgi = Routes(
             DIALECTS,
             self._inference,
             models=Models(self.catalog, self.auth, since=int(time.time())),
+            usage=self.usage,
             health=self.health,
             seen=self._seen,
         )
@@ -106,9 +132,11 @@ class House:
         """Start what runs in the background."""
         if self.access is not None:
             self.access.start()
-        self.ledger.start()
+        self.books.own.journal.start()
+        self.couriers.start()
         for name, work in {
             "keys": self.auth.watch,
+            "journal": self.couriers.run,
             "heartbeats": self.heartbeats.run,
             "health": self.health.run,
             "listings": self.listings.run,
@@ -128,9 +156,12 @@ class House:
         await asyncio.gather(*self._background, return_exceptions=True)
         for transport in {id(transport): transport for transport in self.transports.values()}.values():
             await transport.aclose()
-        await self.ledger.aclose()
+        self.ledger.close()
+        await self.couriers.aclose()
+        self.books.close()
         if self.access is not None:
             self.access.close()
+        self._used.close()
         self._looking_up.close()
         self.database.close()
 
@@ -149,8 +180,11 @@ class House:
         return "ok", ""
 
     async def _ledger(self) -> tuple[Word, str]:
-        waiting, capacity = self.ledger.waiting, self.ledger.capacity
-        return ("ok" if waiting < capacity / 2 else "degraded"), f"{waiting} of {capacity} records wait to be written"
+        journal = self.ledger.journal
+        troubles = [journal.trouble, *(f"{courier.sink.name}: {courier.trouble}" for courier in self.couriers.troubled)]
+        told = "; ".join(filter(None, troubles)) or f"the journal holds {journal.held >> 20} MB"
+        lost = self.ledger.dropped or self.ledger.owed
+        return ("degraded" if any(troubles) or lost or journal.alert else "ok"), told
 
     # ---- the access log
 

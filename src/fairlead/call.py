@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 
+class Guess(Struct, frozen=True):
+    """What an attempt may use, learned from others of its model: for when nobody tells."""
+
+    request_bytes_per_token: float = 4.0
+    bytes_per_token: float = 4.0  # of an answer
+    output_tokens: int = 256  # of an answer nothing is known of
+
+
+NO_GUESS = Guess()
+
+
 class Attempt(Struct, eq=False):
     """One try of a call at one endpoint: the unit of usage and cost."""
 
@@ -43,7 +54,11 @@ class Attempt(Struct, eq=False):
     upstream_model: str | None = None  # as the answer names it
     upstream_request_id: str | None = None
     usage: Usage | None = None
-    content_bytes: int = 0  # of the answer, as relayed: what an estimate can stand on
+    content_bytes: int = 0  # of the answer, as it came: what an estimate can stand on
+    guess: Guess = NO_GUESS
+    intent: bytes = b""  # as it stands in the journal
+    noted: bytes = b""  # its progress, as it stands there
+    cell: int = 0  # where the journal counts `content_bytes`; 0: nowhere
 
 
 class Call(Struct, eq=False):
@@ -74,6 +89,10 @@ class Call(Struct, eq=False):
     outcome: Outcome | None = None
     first_content_us: int | None = None
     ended_us: int | None = None
+
+    def now_us(self) -> int:
+        """Now, in epoch microseconds, by the clock as it was when the call began: no jump of it gets in between."""
+        return self.started_us + int((time.monotonic() - self.started) * 1e6)
 
     def forget(self) -> None:
         """It is over and written down. A call and its attempts know each other; apart, they are freed at once."""
@@ -109,6 +128,6 @@ class Reply:
 _random_bits = random.Random(os.urandom(32)).getrandbits
 
 
-def new_id() -> str:
-    """A call's id: `gen-`, the time in milliseconds and 80 random bits, so that ids sort by time."""
-    return f"gen-{time.time_ns() // 1_000_000:012x}{_random_bits(80):020x}"
+def new_id(us: int | None = None) -> str:
+    """A call's id: `gen-`, the time (`us`, or now) in milliseconds and 80 random bits, so that ids sort by time."""
+    return f"gen-{(time.time_ns() if us is None else us * 1000) // 1_000_000:012x}{_random_bits(80):020x}"

@@ -158,6 +158,8 @@ class Usage(Struct, frozen=True):
     reasoning_tokens: int = 0  # of output
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
 
 
 class Start(Struct, frozen=True, tag="start"):

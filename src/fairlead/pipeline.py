@@ -18,7 +18,7 @@ from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavai
 from fairlead.protocols import Summary, Wire
 from fairlead.protocols.sse import EventCutter
 from fairlead.providers import quirks
-from fairlead.providers.signing import request_head
+from fairlead.providers.signing import request_head, with_call
 from fairlead.resources import Endpoint
 from fairlead.routing import retry
 from fairlead.translation import Stream, Translation, between, speaks_chat
@@ -127,14 +127,16 @@ class Pipeline:
         wire = self._outbound(call, endpoint)
         assert wire is not None
         translation = self._translation(call, wire)
-        attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, time.time_ns() // 1000)
+        attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
             await asyncio.to_thread(translation.prepare, call)  # others shall not wait for it
         request = self._request(call, attempt, translation)
         response: UpstreamResponse | None = None
-        self.ledger.intend(attempt)
+        number = self.ledger.intend(attempt)
         call.attempts.append(attempt)
         try:
+            if self.ledger.waits:
+                await self.ledger.durable(number)
             response = await self.transports[request.origin.scheme].send(request)
             attempt.status, attempt.sends = response.status, response.sends
             attempt.upstream_request_id = _request_id(response.headers)
@@ -152,7 +154,9 @@ class Pipeline:
                 if credential is not None:
                     error.hide(credential.value)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
-            self._settle_attempt(attempt, error)
+            if attempt.outcome is None:
+                _close(attempt, error)
+                self.ledger.settle(attempt)
             raise
 
     def _translation(self, call: Call, wire: Wire) -> Translation:
@@ -178,8 +182,11 @@ class Pipeline:
             snapshot.credentials.get(provider.name),
             call.headers if translation.passes else None,
         )
+        resent_head = None
+        if provider.call_header is not None:
+            head, resent_head = with_call(head, provider.call_header, call.id, attempt.number)
         return UpstreamRequest(
-            self._origin(provider.base_urls[wire.name], provider.ca_file), head, body, snapshot.timeouts
+            self._origin(provider.base_urls[wire.name], provider.ca_file), head, body, snapshot.timeouts, resent_head
         )
 
     def _origin(self, url: str, ca_file: str | None) -> Origin:
@@ -212,7 +219,9 @@ class Pipeline:
         self._commit(call, attempt)
         _note(attempt, summary)
         response.close()
-        self.settle(call)  # before the last byte goes to the client
+        number = self.settle(call)  # before the last byte goes to the client
+        if self.ledger.waits:
+            await self._secured(number)
 
         def close(error: BaseException | None) -> None:
             self.buffers.release(len(answer))
@@ -282,12 +291,14 @@ class Pipeline:
         self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, cutter: EventCutter, held: bytes
     ) -> AsyncGenerator[bytes, None]:
         """The client's bytes, those of one upstream chunk at a time; the record is made before the last of them."""
-        read, cut, feed = response.read, cutter.feed, stream.feed
+        read, cut, feed, count = response.read, cutter.feed, stream.feed, self.ledger.progress
         attempt.content_bytes += len(held)
         pending = 0  # bytes of an event that is not whole yet
         try:
             if stream.done:
-                self._finish(call, attempt, response, stream, None)
+                await self._complete(call, attempt, response, stream)
+            else:
+                self.ledger.begin(attempt, stream.summary.usage)
             yield held
             while not stream.done:
                 if stream.failed is not None:
@@ -295,11 +306,12 @@ class Pipeline:
                 chunk = await read()
                 if not chunk:
                     held = _ended(stream, cutter)
-                    self._finish(call, attempt, response, stream, None)
+                    await self._complete(call, attempt, response, stream)
                     if held:
                         yield held
                     return
                 attempt.content_bytes += len(chunk)
+                count(attempt)
                 events = cut(chunk)
                 if not events:
                     self.buffers.hold(len(chunk))
@@ -310,7 +322,7 @@ class Pipeline:
                     pending = 0
                 out = feed(events)
                 if stream.done:
-                    self._finish(call, attempt, response, stream, None)
+                    await self._complete(call, attempt, response, stream)
                 if out:
                     yield out
         except FairleadError as error:
@@ -322,6 +334,19 @@ class Pipeline:
         finally:
             self.buffers.release(pending)
 
+    async def _complete(self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream) -> None:
+        """A stream has ended well: the record is made, and is safe, before the client has the last of it."""
+        self._finish(call, attempt, response, stream, None)
+        if self.ledger.waits:
+            await self._secured(self.ledger.written)
+
+    async def _secured(self, number: int) -> None:
+        """Wait for the disk. If it takes nothing, the client has its answer all the same: it is paid for."""
+        try:
+            await self.ledger.durable(number)
+        except Unavailable as error:
+            log.error("a settlement is not on the disk: %s", error)
+
     def _finish(
         self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, error: BaseException | None
     ) -> FairleadError:
@@ -331,7 +356,6 @@ class Pipeline:
         if attempt.outcome is None:
             _note(attempt, stream.summary)
             response.close(ended=stream.done)
-            self._settle_attempt(attempt, error)
             self.settle(call, error)
         return error if isinstance(error, FairleadError) else InternalError()
 
@@ -341,23 +365,19 @@ class Pipeline:
         """This attempt answers the call: from here on no other may."""
         call.winner = attempt
         call.status = 200
-        attempt.first_content_us = call.first_content_us = time.time_ns() // 1000
+        attempt.first_content_us = call.first_content_us = call.now_us()
 
-    def _settle_attempt(self, attempt: Attempt, error: BaseException | None) -> None:
-        if attempt.outcome is not None:
-            return
-        attempt.outcome = _outcome(error)
-        attempt.error = error if isinstance(error, FairleadError) else None
-        attempt.ended_us = time.time_ns() // 1000
-        self.ledger.settle(attempt)
-
-    def settle(self, call: Call, error: BaseException | None = None) -> None:
-        """The call has ended, with `error` or well: one record, once."""
+    def settle(self, call: Call, error: BaseException | None = None) -> int:
+        """The call has ended, with `error` or well: one record, once. Gives its number in the journal."""
         if call.ended_us is not None:
-            return
-        if call.winner is not None:
-            self._settle_attempt(call.winner, error)
-        call.ended_us = time.time_ns() // 1000
+            return self.ledger.written
+        unsettled = call.winner
+        if unsettled is not None:
+            if unsettled.outcome is None:
+                _close(unsettled, error)
+            else:
+                unsettled = None
+        call.ended_us = call.now_us()
         call.outcome = _outcome(error)
         if isinstance(error, FairleadError):
             call.error = error
@@ -367,7 +387,14 @@ class Pipeline:
             call.status = call.status or 500
         self.buffers.release(call.held)
         if call.principal is not None:  # strangers leave no rows
-            self.ledger.record(call)
+            self.ledger.record(call, unsettled)
+        return self.ledger.written
+
+
+def _close(attempt: Attempt, error: BaseException | None) -> None:
+    attempt.outcome = _outcome(error)
+    attempt.error = error if isinstance(error, FairleadError) else None
+    attempt.ended_us = attempt.call.now_us()
 
 
 def _outcome(error: BaseException | None) -> Outcome:

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 DEFAULT_ID = "default"  # of organisation, team, environment and user until there are others
 
-Scope = Literal["inference", "admin:*"]
-ALL_SCOPES: tuple[Scope, ...] = ("inference", "admin:*")
+Scope = Literal["inference", "usage:read", "admin:*"]
+ALL_SCOPES: tuple[Scope, ...] = ("inference", "usage:read", "admin:*")
 
 
 class Signing(Struct, frozen=True):
@@ -34,6 +34,7 @@ class Provider(Struct, frozen=True):
     openrouter_fields: bool = False  # understands `provider`, `models`, `route`, `transforms`, …
     ca_file: str | None = None
     models_path: str | None = "/models"  # where its own list of models is; None: it has none
+    call_header: str | None = None  # tells it which call a request is: "<call>/<attempt>/<send>"
 
 
 class Credential(Struct, frozen=True):

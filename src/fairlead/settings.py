@@ -37,6 +37,22 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "sqlite:///fairlead.db"
 
 
+class Journal(Struct, frozen=True, forbid_unknown_fields=True):
+    """What calls use, written down before it is spent; below `server.state_dir`."""
+
+    fsync: Literal["off", "interval", "always"] = "interval"
+    max_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
+    segment_bytes: Annotated[int, Meta(ge=64 << 10, le=256 * MIB)] = 4 * MIB
+    on_full: Literal["refuse", "drop"] = "refuse"
+
+
+class Sink(Struct, frozen=True, forbid_unknown_fields=True):
+    """Another reader of the journal, besides the database."""
+
+    path: str = ""  # relative: below `server.state_dir`
+    kind: Literal["jsonl"] = "jsonl"
+
+
 class Logging(Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged, and how: "auto" is text on a terminal and JSON elsewhere."""
 
@@ -51,3 +67,5 @@ class Settings(Struct, frozen=True):
     server: Server = Server()
     database: Database = Database()
     logging: Logging = Logging()
+    journal: Journal = Journal()
+    sinks: dict[str, Sink] = {}

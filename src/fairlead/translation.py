@@ -12,7 +12,7 @@ import msgspec
 from fairlead.call import Call
 from fairlead.chat import Event, Finish, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, Summary, Wire
+from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, EventDecoder, Summary, Wire
 from fairlead.resources import Endpoint
 
 # Fields of a request that are ours, or OpenRouter's: read by the gateway, sent on only to a row that knows them.
@@ -201,7 +201,7 @@ class TranslatedStream:
 
     __slots__ = ("_decode", "_encode", "committed", "done", "failed", "summary")
 
-    def __init__(self, decode: Callable[[bytes], list[Event]], encode: Callable[[Event], bytes]) -> None:
+    def __init__(self, decode: EventDecoder, encode: Callable[[Event], bytes]) -> None:
         self._decode, self._encode = decode, encode
         self.summary = Summary()
         self.committed = False
@@ -215,6 +215,7 @@ class TranslatedStream:
                 told += [self._told(event) for event in self._decode(raw)]
         except UpstreamError as error:
             self.failed = error
+        self.summary.usage = self._decode.usage  # a stream that is broken off has no Finish
         return b"".join(told)
 
     def end(self) -> bytes:
@@ -227,15 +228,14 @@ class TranslatedStream:
 
     def _note(self, event: Event) -> None:
         match event:
-            case Start(id=id, model=model, usage=usage):
-                self.summary.id, self.summary.model, self.summary.usage = id, model, usage
+            case Start(id=id, model=model):
+                self.summary.id, self.summary.model = id, model
             case PartDelta(text=text, signature=signature):
                 self.committed = self.committed or bool(text or signature)
             case PartStart(part=part):
                 # A text or a thought begins empty; anything else is content by its mere beginning.
                 empty = isinstance(part, Text | Reasoning) and not part.text and not getattr(part, "encrypted", None)
                 self.committed = self.committed or isinstance(part, ToolUse) or not empty
-            case Finish(reason=reason, usage=usage, raw_reason=raw):
+            case Finish(reason=reason, raw_reason=raw):
                 self.committed = self.done = True
                 self.summary.finish_reason = raw or reason
-                self.summary.usage = usage or self.summary.usage

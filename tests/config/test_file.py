@@ -197,6 +197,7 @@ def test_an_unknown_provider_is_told_whole(file: Path) -> None:
         '[providers.lab]\nprotocols = { openai-chat = "http://a/v1/", anthropic-messages = "https://b:1/v1" }\n'
         'credential = "secret"\nsigning = { header = "X-Key" }\nheaders = { x-team = "search" }\nclaims = ["lab-*"]\n'
         'models_path = ""\nquirks = ["no_stream_options"]\naggregator = true\nopenrouter_fields = true\n'
+        'call_header = "x-call"\n'
     )
     assert provider(read(file, text), "lab") == Provider(
         name="lab",
@@ -208,6 +209,7 @@ def test_an_unknown_provider_is_told_whole(file: Path) -> None:
         quirks=("no_stream_options",),
         openrouter_fields=True,
         models_path=None,
+        call_header="x-call",
     )
 
 
@@ -251,6 +253,9 @@ def test_certificates_lie_beside_the_file(file: Path) -> None:
         ('headers = { x = "a\\nb" }', "4: providers.lab.headers.x: has a value with control characters"),
         ("headers = { 'a b' = 'c' }", "4: providers.lab.headers.a b: is no name of a header"),
         ("headers = { Transfer-Encoding = 'x' }", "4: providers.lab.headers.Transfer-Encoding: is a header that the"),
+        ("call_header = ''", "4: providers.lab.call_header: is no name of a header"),
+        ('call_header = "a\\r\\nb"', "4: providers.lab.call_header: is no name of a header"),
+        ("call_header = 'Content-Length'", "4: providers.lab.call_header: is a header that the gateway sets itself"),
         ("models_path = 'models'", '4: providers.lab.models_path: must begin with "/"'),
         ('models_path = "/a b"', '4: providers.lab.models_path: must begin with "/"'),
         ("quirks = ['no_stream_option']", "4: providers.lab.quirks: unknown quirk 'no_stream_option'; did you mean"),

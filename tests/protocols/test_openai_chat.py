@@ -248,7 +248,10 @@ def test_usage_is_found_wherever_vendors_put_it(closing: list[dict[str, Any]], f
 
 
 def test_growing_usage_is_read_to_its_last_word() -> None:
-    chunks = [{"choices": [{"delta": {"content": "x"}}], "usage": {**USED, "completion_tokens": n}} for n in (1, 2, 3)]
+    chunks = [
+        {"choices": [{"delta": {"content": "x"}}], "usage": {"prompt_tokens": 3, "completion_tokens": n}}
+        for n in (1, 2, 3)
+    ]
     assert seen(*map(event, chunks))[1].usage == Usage(3, 3)
 
 

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from msgspec import structs
 
 from fairlead.errors import ConnectFailed, ShuttingDown, UpstreamBroken, UpstreamTimeout
 from fairlead.upstream import Timeouts
@@ -200,6 +201,14 @@ async def test_a_request_on_a_connection_gone_stale_is_sent_once_more(pool):
         await opened(pool, server)
         response, body = await asked(pool, asking(server.url))
         assert (body, response.sends, server.connections) == (b"again", 2, 2)
+
+
+async def test_a_request_that_is_sent_once_more_may_have_another_head(pool):
+    async with Misbehaving(ok(), reset, ok(b"again")) as server:
+        await opened(pool, server)
+        request = asking(server.url)
+        await asked(pool, structs.replace(request, resent_head=request.head + b"x-send: 2\r\n"))
+        assert [b"x-send: 2\r\n" in told for told in server.requests] == [False, False, True]
 
 
 async def test_a_request_is_not_sent_a_third_time(pool):

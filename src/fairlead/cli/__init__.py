@@ -9,6 +9,7 @@ COMMANDS = {
     "demo": "fairlead.cli.demo",
     "check": "fairlead.cli.check",
     "keys": "fairlead.cli.keys",
+    "usage": "fairlead.cli.usage",
     "simulate": "fairlead.cli.simulate",
     "version": "fairlead.cli.version",
 }

@@ -1,6 +1,5 @@
 """`fairlead keys`: make, list and revoke keys. Works on the database, whether a gateway runs or not."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,12 +9,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from fairlead.cli.check import tell_problems
-from fairlead.config import InvalidConfigs
-from fairlead.config.file import load
-from fairlead.errors import InvalidConfig
+from fairlead.cli.database import configured
 from fairlead.resources import ALL_SCOPES, Key
-from fairlead.storage.engine import open_database
 from fairlead.storage.keys import Ambiguous, KeyStore
 
 app = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
@@ -84,20 +79,8 @@ def revoke(
 
 @contextmanager
 def _store(config: Path | None) -> Iterator[KeyStore]:
-    try:
-        settings = load(config, os.environ).settings
-    except InvalidConfigs as problems:
-        tell_problems(problems)
-        raise typer.Exit(2) from None
-    try:
-        database = open_database(settings.database.url, Path(settings.server.state_dir))
-    except InvalidConfig as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from None
-    try:
+    with configured(config) as database:
         yield KeyStore(database)
-    finally:
-        database.close()
 
 
 def _told(key: Key) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,10 +26,15 @@ def command(
     host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
     credential: Annotated[str | None, typer.Option(help="Answer 401 to whoever does not send this secret.")] = None,
     pace: Annotated[float, typer.Option(min=0, help="Make all pauses longer or shorter; 0 leaves none.")] = 1.0,
+    tally: Annotated[Path | None, typer.Option(help="Write what was served, call by call, to this file.")] = None,
 ) -> None:
     """Serve simulated models over HTTP until SIGTERM or Ctrl-C."""
     protocols = [spoken.value for spoken in protocol] if protocol else None
-    uvloop.run(serve(SimulatorServer(protocols=protocols, credential=credential, pace=pace), host, port))
+    try:
+        server = SimulatorServer(protocols=protocols, credential=credential, pace=pace, tally_file=tally)
+    except OSError as error:
+        raise SystemExit(f"{tally} cannot be written ({error.strerror}).") from None
+    uvloop.run(serve(server, host, port))
 
 
 async def serve(server: SimulatorServer, host: str, port: int) -> None:

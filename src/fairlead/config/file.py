@@ -18,7 +18,7 @@ from fairlead.config.places import Places
 from fairlead.errors import InvalidConfig
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
 from fairlead.resources import ALL_SCOPES, Credential, Defaults, Endpoint, Model, Policy, Principal, Provider
-from fairlead.settings import Database, Logging, Seconds, Server, Settings
+from fairlead.settings import Database, Journal, Logging, Seconds, Server, Settings, Sink
 from fairlead.upstream import Timeouts
 
 S = TypeVar("S", bound=Struct)
@@ -57,13 +57,13 @@ class _Key(Struct):
     scopes: tuple[str, ...] = ALL_SCOPES[:1]
 
 
-# Sections of scalars; the environment overrides all but the time-outs: FAIRLEAD_<SECTION>_<NAME>.
+# Sections of scalars; the environment overrides those in OVERRIDABLE: FAIRLEAD_<SECTION>_<NAME>.
 SCALARS: dict[str, type[Struct]] = {
     "server": Server, "database": Database, "logging": Logging, "defaults": _Defaults, "policy": _Policy,
-    "timeouts": _Timeouts,
+    "journal": Journal, "timeouts": _Timeouts,
 }  # fmt: skip
 OVERRIDABLE = ("server", "database", "logging", "defaults", "policy")
-SECTIONS = (*SCALARS, "providers", "models", "keys")
+SECTIONS = (*SCALARS, "providers", "models", "keys", "sinks")
 OTHER_VARIABLES = frozenset({"FAIRLEAD_CONFIG", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"})
 _LATER = {
     "redis": "not in this version: it is one process with its counters in memory, which needs no Redis",
@@ -74,6 +74,7 @@ _LATER = {
     "server.workers": "not in this version: it is one process",
     "server.require_tls": "not in this version: put what terminates TLS in front of it",
 }
+_SINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 # Kubernetes tells each pod of the services around it, in variables that begin with their names.
@@ -117,7 +118,13 @@ class _Reader:
         self._check_database(scalars["database"])
         providers, credentials = self._providers()
         wishes = Wishes(
-            settings=Settings(scalars["server"], scalars["database"], scalars["logging"]),  # type: ignore[arg-type]
+            settings=Settings(
+                scalars["server"],  # type: ignore[arg-type]
+                scalars["database"],  # type: ignore[arg-type]
+                scalars["logging"],  # type: ignore[arg-type]
+                self._journal(scalars["journal"]),  # type: ignore[arg-type]
+                self._sinks(),
+            ),
             providers=tuple(providers.values()),
             credentials=credentials,
             models=tuple(self._models(providers)),
@@ -206,6 +213,28 @@ class _Reader:
         else:
             self._wrong(("database", "url"), message)
 
+    def _journal(self, journal: Journal) -> Journal:
+        if journal.max_bytes < 4 * journal.segment_bytes:
+            self._wrong(("journal", "max_bytes"), "must be four times journal.segment_bytes or more")
+        return journal
+
+    def _sinks(self) -> dict[str, Sink]:
+        found: dict[str, Sink] = {}
+        for name, value in self._table(self.told.get("sinks", {}), ("sinks",)).items():
+            path = ("sinks", name)
+            if not _SINK_NAME.fullmatch(name) or name == "database":
+                self._wrong(path, "a sink's name has letters, digits, '-' and '_', and is not 'database'")
+                continue
+            found[name] = self._struct(self._table(value, path), Sink, path)
+            if not found[name].path:
+                self._wrong((*path, "path"), "must be told: the file that gets the lines")
+        seen: dict[str, str] = {}
+        for name, sink in found.items():
+            other = seen.setdefault(sink.path, name)
+            if other != name:
+                self._wrong(("sinks", name, "path"), f"is that of the sink {other!r} as well")
+        return found
+
     # ---- providers
 
     def _providers(self) -> tuple[dict[str, Provider], dict[str, Credential]]:
@@ -257,6 +286,8 @@ class _Reader:
         for header, value in (row.headers or {}).items():
             if problem := _wrong_header(header, value):
                 self._wrong((*path, "headers", header), problem)
+        if row.call_header is not None and (problem := _wrong_header(row.call_header, "")):
+            self._wrong((*path, "call_header"), problem)
         return self._with_ca(self._with_signing(row, path), path)
 
     def _with_signing(self, row: Row, path: tuple[str, ...]) -> Row:

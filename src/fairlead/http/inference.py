@@ -50,12 +50,13 @@ class Inference:
         self.heartbeats, self.finished = heartbeats, finished
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_us = time.time_ns() // 1000
         call = Call(
-            id=new_id(),
+            id=new_id(started_us),
             protocol=self.protocol,
             operation=self.operation,
             headers=dict(scope["headers"]),
-            started_us=time.time_ns() // 1000,
+            started_us=started_us,
             started=time.monotonic(),
             client=scope["client"][0] if scope.get("client") else "",
             method=scope["method"],
@@ -209,13 +210,10 @@ def error_headers(error: FairleadError, size: int) -> list[Header]:
 
 
 def identity(call: Call) -> list[Header]:
-    """The call's id, under the names that clients of either protocol look for."""
+    """The call's id, under the names that clients look for: it is also what `/v1/generation` is asked for."""
     value = call.id.encode()
-    return (
-        [(b"x-request-id", value), (b"request-id", value)]
-        if call.operation == "messages"
-        else [(b"x-request-id", value)]
-    )
+    headers = [(b"x-request-id", value), (b"x-generation-id", value)]
+    return [*headers, (b"request-id", value)] if call.operation == "messages" else headers
 
 
 def _check_json(kind: bytes) -> None:

@@ -14,6 +14,7 @@ from fairlead.http.health import Health
 from fairlead.http.inference import Inference
 from fairlead.http.middleware import Rim, Seen
 from fairlead.http.models import Models
+from fairlead.http.usage import Usage
 from fairlead.protocols import Wire
 
 OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
@@ -35,6 +36,7 @@ class Routes:
         inference: Callable[[str, Wire], Inference],
         *,
         models: Models,
+        usage: Usage,
         health: Health,
         seen: Seen,
     ) -> None:
@@ -44,7 +46,7 @@ class Routes:
             self.calls["/v1" + path] = inference(operation, dialects[openai])
             self.calls[OPENROUTER + path] = inference(operation, dialects[openrouter])
         self._dialects = dialects
-        self.rest = Rim(_router(models, health), self._spelling, seen)
+        self.rest = Rim(_router(models, usage, health), self._spelling, seen)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,7 +73,7 @@ async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def _router(models: Models, health: Health) -> App:
+def _router(models: Models, usage: Usage, health: Health) -> App:
     routes = [
         Route("/", _root, methods=["GET"]),
         Route("/livez", health.livez, methods=["GET"]),
@@ -82,6 +84,8 @@ def _router(models: Models, health: Health) -> App:
         routes += [
             Route(root + "/models", models.index, methods=["GET"]),
             Route(root + "/models/{id:path}", models.one, methods=["GET"]),
+            Route(root + "/usage", usage.summary, methods=["GET"]),
+            Route(root + "/generation", usage.generation, methods=["GET"]),
         ]
     # A path with a slash too many is nothing, not a redirect: an SDK would repeat its POST there as a GET.
     return Router(routes, redirect_slashes=False)

@@ -99,6 +99,16 @@ class Wire(Protocol):
         ...
 
 
+class EventDecoder(Protocol):
+    """Takes whole raw events, and b"" once at the end of the stream (which brings what is still owed: Finish)."""
+
+    usage: Usage | None  # what was told so far, which counts if no Finish comes
+
+    def __call__(self, event: bytes) -> list[Event]:
+        """Raises UpstreamError if an event tells an error, or if the stream ends before it finished."""
+        ...
+
+
 class ChatProtocol(Wire, Protocol):
     """A wire format that can be translated. The event codecs are made one per stream: they remember open parts."""
 
@@ -112,12 +122,7 @@ class ChatProtocol(Wire, Protocol):
 
     def encode_response(self, response: Response) -> bytes: ...
 
-    def event_decoder(self) -> Callable[[bytes], list[Event]]:
-        """Takes whole raw events, and b"" once at the end of the stream (which brings what is still owed: Finish).
-
-        Raises UpstreamError if an event tells an error, or if the stream ends before it finished.
-        """
-        ...
+    def event_decoder(self) -> EventDecoder: ...
 
     def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
         """Gives the SSE bytes for an event, b"" where the format says nothing. Finish gives the end mark as well."""

@@ -1,7 +1,7 @@
 """Answers of Anthropic's messages, whole and streamed: their JSON, and our words for it.
 
-Usage comes twice in a stream; the second, in message_delta, is cumulative. Cached tokens stand beside
-`input_tokens` here, and within them in our words. https://docs.anthropic.com/en/api/messages-streaming
+Usage comes twice in a stream; the second, in message_delta, is cumulative. How it counts is a table in `counting`.
+https://docs.anthropic.com/en/api/messages-streaming
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import FairleadError, UpstreamBroken
-from fairlead.protocols import anthropic_errors, sse
+from fairlead.protocols import anthropic_errors, counting, sse
 from fairlead.protocols.anthropic_request import NAME, Block, encoded_block, input_of, part_of
 from fairlead.protocols.envelope import NULL, given
 
@@ -39,51 +39,8 @@ _TOLD: dict[FinishReason | None, str] = {
     "length": "max_tokens", "tool_use": "tool_use", "stop_sequence": "stop_sequence", "refusal": "refusal",
     "content_filter": "refusal", "pause": "pause_turn",
 }  # fmt: skip
+COUNTING = counting.COUNTING[NAME]
 _encode = msgspec.json.encode
-
-
-class _CacheCreation(Struct):
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _OutputDetails(Struct):
-    thinking_tokens: int | None = None
-
-
-class UsageTold(Struct):
-    """Usage as it stands there; what is None was not told."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def then(self, later: "UsageTold | None") -> "UsageTold":
-        """What is known after `later` was told as well."""
-        if later is None:
-            return self
-        return structs.replace(
-            self, **{name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None}
-        )
-
-    def words(self) -> Usage:
-        cached, written = _count(self.cache_read_input_tokens), _count(self.cache_creation_input_tokens)
-        hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else 0
-        thought = self.output_tokens_details.thinking_tokens if self.output_tokens_details is not None else 0
-        return Usage(
-            input_tokens=_count(self.input_tokens) + cached + written,
-            output_tokens=_count(self.output_tokens),
-            cached_tokens=cached,
-            cache_write_tokens=written,
-            cache_write_1h_tokens=min(_count(hour), written),
-            reasoning_tokens=min(_count(thought), _count(self.output_tokens)),
-        )
-
-
-def _count(value: int | None) -> int:
-    return value if value is not None and 0 <= value < 2**53 else 0
 
 
 def _encoded_usage(usage: Usage | None) -> dict[str, Any]:
@@ -111,7 +68,7 @@ class Message(Struct):
     content: list[Raw] | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
-    usage: UsageTold | None = None
+    usage: Raw = NULL
     error: Raw = NULL
 
 
@@ -134,7 +91,7 @@ class StreamEvent(Struct):
     message: Message | None = None
     content_block: Raw = NULL
     delta: _Delta | None = None
-    usage: UsageTold | None = None
+    usage: Raw = NULL
     error: Raw = NULL
 
 
@@ -169,6 +126,10 @@ def understood_event(payload: bytes) -> StreamEvent:
     return event
 
 
+def usage_of(message: Message) -> Usage | None:
+    return COUNTING.usage(message.usage)
+
+
 def reason(told: str | None) -> FinishReason | None:
     return _REASONS.get(told, "stop") if told else None
 
@@ -183,7 +144,7 @@ def decode(body: bytes) -> Response:
         model=message.model,
         parts=tuple(map(part, message.content or ())),
         finish_reason=reason(message.stop_reason),
-        usage=message.usage.words() if message.usage is not None else None,
+        usage=usage_of(message),
         stop_sequence=message.stop_sequence,
         raw_reason=message.stop_reason,
     )
@@ -263,7 +224,8 @@ class Decoder:
     """Events of theirs → events of ours. A block that only this format knows is gathered and comes whole."""
 
     def __init__(self) -> None:
-        self._usage = UsageTold()
+        self.usage: Usage | None = None
+        self._told_usage: Any = None  # by their names
         self._reason: str | None = None
         self._stop_sequence: str | None = None
         self._open: set[int] = set()
@@ -288,9 +250,11 @@ class Decoder:
 
     def _finish(self) -> Finish:
         self._finished = True
-        return Finish(reason(self._reason), self._usage.words(), self._stop_sequence, self._reason)
+        return Finish(reason(self._reason), self.usage, self._stop_sequence, self._reason)
 
     def _told(self, event: StreamEvent, payload: bytes) -> Iterator[Event]:
+        if event.usage is not NULL:
+            self._note(event.usage)
         match event.type:
             case "content_block_delta":
                 yield from self._delta(event, payload)
@@ -300,15 +264,18 @@ class Decoder:
                 yield from self._stop(event.index)
             case "message_start":
                 message = event.message or Message()
-                self._usage = self._usage.then(message.usage)
-                yield Start(message.id, message.model, usage=self._usage.words())
+                self._note(message.usage)
+                yield Start(message.id, message.model, usage=self.usage)
             case "message_delta":
-                self._usage = self._usage.then(event.usage)
                 delta = event.delta or _Delta()
                 self._reason = delta.stop_reason or self._reason
                 self._stop_sequence = delta.stop_sequence or self._stop_sequence
             case "message_stop":
                 yield self._finish()
+
+    def _note(self, usage: Raw) -> None:
+        self._told_usage = COUNTING.told(usage, self._told_usage)
+        self.usage = COUNTING.words(self._told_usage)
 
     def _begin(self, event: StreamEvent) -> Iterator[Event]:
         index, begun = event.index, part(event.content_block)

@@ -4,6 +4,7 @@ The codecs stand beside this file: `anthropic_request`, `anthropic_answer`, `ant
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +15,7 @@ from fairlead.protocols import (
     CONTENT,
     DONE,
     Envelope,
+    EventDecoder,
     Summary,
     anthropic_answer,
     anthropic_errors,
@@ -21,6 +23,8 @@ from fairlead.protocols import (
     envelope,
     sse,
 )
+from fairlead.protocols.anthropic_answer import COUNTING
+from fairlead.protocols.envelope import NULL
 
 _KNOWN = frozenset(
     "model messages max_tokens stream system temperature top_p top_k tools tool_choice thinking metadata stop_sequences"
@@ -68,8 +72,7 @@ class AnthropicMessages:
 
     def summary(self, body: bytes) -> Summary:
         message = anthropic_answer.understood(body)
-        usage = message.usage.words() if message.usage is not None else None
-        return Summary(message.id, message.model, usage, message.stop_reason)
+        return Summary(message.id, message.model, anthropic_answer.usage_of(message), message.stop_reason)
 
     def stream_reader(self) -> "StreamReader":
         return StreamReader()
@@ -91,7 +94,7 @@ class AnthropicMessages:
     def encode_response(self, response: Response) -> bytes:
         return anthropic_answer.encode(response)
 
-    def event_decoder(self) -> Callable[[bytes], list[Event]]:
+    def event_decoder(self) -> EventDecoder:
         return anthropic_answer.Decoder()
 
     def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
@@ -116,7 +119,7 @@ class StreamReader:
 
     def __init__(self) -> None:
         self.summary = Summary()
-        self._usage = anthropic_answer.UsageTold()
+        self._usage: Any = None  # as it was told
         self._committed = False
 
     def see(self, event: bytes) -> int:
@@ -126,6 +129,8 @@ class StreamReader:
         return self._look(anthropic_answer.understood_event(payload)) if payload else 0
 
     def _look(self, event: anthropic_answer.StreamEvent) -> int:
+        if event.usage is not NULL:
+            self._note(event.usage)
         match event.type:
             case "message_start":
                 message = event.message or anthropic_answer.Message()
@@ -138,7 +143,6 @@ class StreamReader:
                 delta = event.delta
                 return self._commit(delta is None or (delta.text != "" and delta.thinking != ""))
             case "message_delta":
-                self._note(event.usage)
                 if event.delta is not None and event.delta.stop_reason:
                     self.summary.finish_reason = event.delta.stop_reason
                     return self._commit(True)
@@ -146,9 +150,9 @@ class StreamReader:
                 return DONE
         return 0
 
-    def _note(self, usage: anthropic_answer.UsageTold | None) -> None:
-        self._usage = self._usage.then(usage)
-        self.summary.usage = self._usage.words()
+    def _note(self, usage: Raw) -> None:
+        self._usage = COUNTING.told(usage, self._usage)
+        self.summary.usage = COUNTING.words(self._usage)
 
     def _commit(self, content: bool) -> int:
         if not content:

@@ -30,6 +30,7 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import openai_errors, openai_usage, sse
+from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given
 from fairlead.protocols.openai_request import NAME, encoded_call, encoded_thought, read_details, thought_of, thoughts
 
@@ -114,8 +115,8 @@ def _understood(payload: bytes, what: str) -> _Answer:
 def usage_of(answer: _Answer) -> Usage | None:
     """Usage stands at the top, in a choice, or in a vendor's corner."""
     usage = openai_usage.decode(answer.usage)
-    if usage is None and answer.choices:
-        usage = openai_usage.decode(answer.choices[0].usage)
+    for choice in answer.choices or ():
+        usage = usage or openai_usage.decode(choice.usage)
     if usage is None and answer.x_groq is not None:
         usage = openai_usage.decode(answer.x_groq.usage)
     return usage
@@ -253,7 +254,7 @@ class Decoder:
         self._calls: dict[int, _Building] = {}
         self._reason: str | None = None
         self._refused = False
-        self._usage: Usage | None = None
+        self.usage: Usage | None = None
         self._finished = False
 
     def __call__(self, event: bytes) -> list[Event]:
@@ -283,16 +284,14 @@ class Decoder:
             raise UpstreamBroken("it ended its answer before it said anything")
         events: list[Event] = [*self._close(), *(PartEnd(call.index) for call in self._calls.values() if call.begun)]
         reason = _reason(self._reason, refused=self._refused)
-        return [*events, Finish(reason, self._usage, raw_reason=self._reason)]
+        return [*events, Finish(reason, self.usage, raw_reason=self._reason)]
 
     def _chunk(self, chunk: _Answer) -> Iterator[Event]:
         # Azure's first chunk, which tells of its filter, names neither answer nor model.
         if not self._started and (chunk.choices or chunk.id):
             self._started = True
             yield Start(chunk.id or "", chunk.model or "", int(chunk.created or 0))
-        usage = usage_of(chunk)
-        if usage is not None:
-            self._usage = usage
+        self.usage = latest(self.usage, usage_of(chunk))
         for choice in chunk.choices or ():
             if choice.index:  # a choice beyond the first was not asked for
                 continue

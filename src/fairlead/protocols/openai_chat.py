@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Event, Request, Response
-from fairlead.errors import FairleadError, UpstreamBroken, UpstreamError
+from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     DONE,
     USAGE_ONLY,
     Envelope,
+    EventDecoder,
     Summary,
     envelope,
     openai_answer,
@@ -24,6 +25,7 @@ from fairlead.protocols import (
     openai_usage,
     sse,
 )
+from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given
 
 _KNOWN = frozenset(
@@ -33,7 +35,7 @@ _KNOWN = frozenset(
     " prediction metadata store web_search_options verbosity prompt_cache_key safety_identifier"
     " provider models route transforms session_id trace".split()
 )
-_WITH_USAGE = Raw(b'{"include_usage":true}')
+_WITH_USAGE = b'{"include_usage":true}'
 _TRUE = Raw(b"true")
 _encode = msgspec.json.encode
 
@@ -95,7 +97,7 @@ class OpenAIChat:
     def encode_response(self, response: Response) -> bytes:
         return openai_answer.encode(response)
 
-    def event_decoder(self) -> Callable[[bytes], list[Event]]:
+    def event_decoder(self) -> EventDecoder:
         return openai_answer.Decoder()
 
     def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
@@ -115,10 +117,18 @@ class OpenAIChat:
 
 
 def asks_for_usage(fields: dict[str, Raw]) -> bool:
-    """Whether `stream_options.include_usage` is true."""
+    """Whether `stream_options.include_usage` is true. Raises InvalidRequest if it is spelt with other capitals, too:
+    a server that reads those would not tell usage."""
+    told = fields.get("stream_options")
+    if told is None or bytes(told) == _WITH_USAGE:
+        return told is not None
     options = envelope.read(fields, "stream_options", dict[str, Raw])
     if options is None:
         return False
+    for name in options.keys() - {"include_usage"}:
+        if name.casefold() == "include_usage":
+            shown = f"stream_options.{name}"
+            raise InvalidRequest(f"'{shown}' is not a field; did you mean 'include_usage'?", param=shown)
     return envelope.read(options, "include_usage", bool, param="stream_options.include_usage") or False
 
 
@@ -128,10 +138,18 @@ def patched(taken: Envelope, model: str, drop: frozenset[str], ask_usage: bool) 
     for name in drop.intersection(fields):
         del fields[name]
     fields["model"] = Raw(_encode(model))
-    if ask_usage and taken.stream and not taken.include_usage:
-        options = envelope.read(fields, "stream_options", dict[str, Raw])
-        fields["stream_options"] = Raw(_encode({**options, "include_usage": _TRUE})) if options else _WITH_USAGE
+    if ask_usage and taken.stream:
+        fields["stream_options"] = _with_usage(fields)
     return envelope.join(fields)
+
+
+def _with_usage(fields: dict[str, Raw]) -> Raw:
+    """`stream_options`, asking for usage. Its other keys stay, and none is told twice: some servers read the first."""
+    told = fields.get("stream_options")
+    if told is None or bytes(told) == _WITH_USAGE:
+        return Raw(_WITH_USAGE)
+    options = envelope.read(fields, "stream_options", dict[str, Raw]) or {}
+    return Raw(_encode({**options, "include_usage": _TRUE}))
 
 
 # ---- reading along
@@ -179,10 +197,11 @@ class StreamReader:
             self._skims
             and event.startswith(b"data: {")
             and event.endswith(b"}\n\n")
-            # These stand near the end, where searching backwards finds them at once.
-            and (event.rfind(b'"finish_reason":null') >= 0 or b'"finish_reason"' not in event)
-            and (event.rfind(b'"usage":null') >= 0 or b'"usage"' not in event)
-            and b'"error"' not in event
+            # These stand near the end, where searching backwards finds them at once; it is the faster way, too.
+            and (event.rfind(b'"finish_reason":null') >= 0 or event.rfind(b'"finish_reason"') < 0)
+            # A choice, a vendor's corner and the chunk may each have one.
+            and (event.rfind(b'"usage":{') < 0 if event.rfind(b'"usage":null') >= 0 else event.rfind(b'"usage"') < 0)
+            and event.rfind(b'"error"') < 0
         ):
             return 0
         return self._look(event)
@@ -239,8 +258,7 @@ def note(summary: Summary, chunk: _Chunk) -> None:
         usage = usage or openai_usage.decode(choice.usage)
     if usage is None and chunk.x_groq is not None:
         usage = openai_usage.decode(chunk.x_groq.get("usage", NULL))
-    if usage is not None:
-        summary.usage = usage
+    summary.usage = latest(summary.usage, usage)
 
 
 def summary(body: bytes) -> Summary:

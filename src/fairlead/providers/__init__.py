@@ -29,6 +29,7 @@ class Row(Struct, forbid_unknown_fields=True):
     openrouter_fields: bool | None = None
     ca_file: str | None = None
     models_path: str | None = None  # "": it has no list
+    call_header: str | None = None
 
 
 def provider_of(name: str, row: Row) -> Provider:
@@ -49,6 +50,7 @@ def provider_of(name: str, row: Row) -> Provider:
         openrouter_fields=bool(row.openrouter_fields),
         ca_file=row.ca_file,
         models_path=models_path,
+        call_header=row.call_header,
     )
 
 

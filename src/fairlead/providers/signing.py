@@ -42,6 +42,13 @@ def request_head(
     return known[1]
 
 
+def with_call(head: bytes, header: str, call: str, attempt: int) -> tuple[bytes, bytes]:
+    """`head` with a line more that says which call this is, `<call>/<attempt>/<send>`: for the first send and the
+    second."""
+    line = f"{header}: {call}/{attempt}/".encode()
+    return head + line + b"1\r\n", head + line + b"2\r\n"
+
+
 def get_head(provider: Provider, url: str, credential: Credential | None) -> bytes:
     """The head of a GET of `url`."""
     return _head("GET", provider, url, credential, {})

@@ -5,9 +5,10 @@ third of what Core's execution does. Writes begin with BEGIN IMMEDIATE: a transa
 fails at once when another writer came between, however long it would be willing to wait.
 """
 
+import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,27 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class Gone(Exception):
+    """The database's file is no longer where it was: what is written to it now would be lost."""
+
+
 class Database:
     """One connection that threads share, one at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = connect(path)
+        self._file = os.stat(path)
         self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """See that the file is still there. Raises Gone."""
+        try:
+            if os.path.samestat(os.stat(self.path), self._file):
+                return
+        except OSError:
+            raise Gone(f"{self.path} is gone") from None
+        raise Gone(f"{self.path} is another file than it was: the next start will use it")
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows. Raises sqlite3.Error."""
@@ -65,12 +80,6 @@ class Database:
                 if self._connection.in_transaction:  # a full disk has rolled it back already
                     cursor.execute("ROLLBACK")
                 raise
-
-    def write_many(self, batches: Iterable[tuple[str, Sequence[Row]]]) -> None:
-        """Many rows by few statements, in one transaction."""
-        with self.writing() as cursor:
-            for sql, rows in batches:
-                cursor.executemany(sql, rows)
 
     def close(self) -> None:
         self._connection.close()

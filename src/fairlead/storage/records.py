@@ -1,55 +1,148 @@
-"""The ledger's rows on their way into the tables `calls` and `attempts`."""
+"""The database as a sink: rows of the journal in the tables `calls` and `attempts`, and what they were read up to.
+
+Rows and position are written in one transaction, and a row that is there already stays as it is: however often a
+journal is read, each record is there once.
+"""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from sqlalchemy import Table
+from sqlalchemy import Table, bindparam, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 
 from fairlead.storage import tables
-from fairlead.storage.engine import Database, Row, compiled
-from fairlead.usage.ledger import ATTEMPT_COLUMNS, CALL_COLUMNS
+from fairlead.storage.deadletters import store
+from fairlead.storage.engine import Database, compiled
+from fairlead.usage import records
+from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS, Row
+from fairlead.usage.segments import Position
+from fairlead.usage.sinks import Batch, Refused
 
 # Rows by one statement. `sqlite3` lets go of the interpreter's lock around each, and to get it back from a busy event
 # loop costs more than the row.
 _TOGETHER = 64
+_LATEST = 2000  # attempts
+_NEVER = (sqlite3.IntegrityError, sqlite3.DataError, ArithmeticError, ValueError)  # the row's fault, for good
 
 
 class Records:
-    """Writes batches on a connection of its own. A row that is there already stays as it is."""
+    """Writes batches on a connection of its own."""
+
+    name = "database"
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
-        self._calls = _Insert(tables.calls, CALL_COLUMNS)
-        self._attempts = _Insert(tables.attempts, ATTEMPT_COLUMNS)
+        self._calls = _Insert(tables.calls, CALL_COLUMNS, records.SHORT_CALL)
+        self._attempts = _Insert(tables.attempts, ATTEMPT_COLUMNS, records.SHORT_ATTEMPT)
+        cursors = tables.journal_cursors
+        put = insert(cursors)
+        self._move, _ = compiled(
+            put.on_conflict_do_update(
+                index_elements=[cursors.c.journal],
+                set_={"segment": put.excluded.segment, "offset": put.excluded.offset},
+            )
+        )
+        self._where, _ = compiled(
+            select(cursors.c.segment, cursors.c.offset).where(cursors.c.journal == bindparam("journal"))
+        )
+        attempts = tables.attempts
+        self._latest, _ = compiled(
+            select(*(attempts.c[name] for name in ATTEMPT_COLUMNS))
+            .order_by(attempts.c.call_id.desc())
+            .limit(literal_column(str(_LATEST)))
+            .offset(literal_column("0"))
+        )
+        self._forget, _ = compiled(cursors.delete().where(cursors.c.journal == bindparam("journal")))
 
-    def write(self, calls: Sequence[Row], attempts: Sequence[Row]) -> None:
-        """Both in one transaction. Raises sqlite3.Error, or ValueError for a row that can never be written."""
+    def latest(self) -> Sequence[Row]:
+        """The last attempts there are, the newest last: enough of them to learn from."""
+        return self._database.read(self._latest)[::-1]
+
+    def position(self, journal: str) -> Position | None:
+        rows = self._database.read(self._where, (journal,))
+        return Position(*rows[0]) if rows else None
+
+    def write(self, batch: Batch) -> Sequence[Refused]:
+        """All in one transaction, what no table can hold among the dead letters. Raises sqlite3.Error, Gone."""
+        self._database.check()
         try:
-            self._database.write_many([*self._calls.batches(calls), *self._attempts.batches(attempts)])
-        except sqlite3.IntegrityError as error:
-            raise ValueError(str(error)) from None
+            with self._database.writing() as cursor:
+                self._calls.execute(cursor, batch.calls)
+                self._attempts.execute(cursor, batch.attempts)
+                self._moved(cursor, batch)
+        except _NEVER:
+            with self._database.writing() as cursor:
+                refused = [
+                    *(Refused(why, call=row) for row, why in self._calls.one_by_one(cursor, batch.calls)),
+                    *(Refused(why, attempt=row) for row, why in self._attempts.one_by_one(cursor, batch.attempts)),
+                ]
+                if not batch.journal:  # a dead letter, which was tried again
+                    return refused
+                store(cursor, self.name, refused)
+                self._moved(cursor, batch)
+        return ()
+
+    def _moved(self, cursor: sqlite3.Cursor, batch: Batch) -> None:
+        if batch.journal:
+            cursor.execute(self._move, (batch.journal, *batch.end))
+
+    def move(self, batch: Batch) -> None:
+        """It was done with the rows."""
+
+    def secure(self) -> bool:
+        """What is in SQLite's write-ahead log goes into the database, and both to the disk."""
+        (busy, pages, moved) = self._database.read("PRAGMA wal_checkpoint(PASSIVE)")[0]
+        return not busy and pages == moved
+
+    def forget(self, journal: str) -> None:
+        with self._database.writing() as cursor:
+            cursor.execute(self._forget, (journal,))
 
     def close(self) -> None:
         self._database.close()
 
 
 class _Insert:
-    """The SQL text that inserts one row of `columns`, or many at once."""
+    """The SQL texts that insert rows of `columns`: whole ones, and those that end after `short` values."""
 
-    def __init__(self, table: Table, columns: Sequence[str]) -> None:
-        self._one, order = compiled(insert(table).on_conflict_do_nothing())
-        assert tuple(order) == tuple(columns), f"{table.name}: table and ledger differ in the order of columns"
+    def __init__(self, table: Table, columns: Sequence[str], short: int) -> None:
+        self._short, self._columns = short, columns
+        self._texts = {len(columns): self._text(table, columns), short: self._text(table, columns[:short])}
+
+    def _text(self, table: Table, columns: Sequence[str]) -> tuple[str, str]:
+        """For one row, and for many at once."""
+        given = {name: bindparam(name) for name in columns}
+        one, order = compiled(insert(table).values(given).on_conflict_do_nothing())
+        assert tuple(order) == tuple(columns), f"{table.name}: table and journal differ in the order of columns"
         values = f"({', '.join('?' * len(columns))})"
-        head, found, tail = self._one.partition(values)
+        head, found, tail = one.partition(values)
         assert found
-        self._many = head + ", ".join([values] * _TOGETHER) + tail
+        return one, head + ", ".join([values] * _TOGETHER) + tail
 
-    def batches(self, rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
-        """Statements, and the parameters to execute them with."""
+    def execute(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
+        short = [row for row in rows if len(row) == self._short]
+        self._execute(cursor, short)
+        if len(short) < len(rows):
+            self._execute(cursor, [records.whole(row, self._columns) for row in rows if len(row) != self._short])
+
+    def _execute(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        one, many = self._texts[len(rows[0])]
         whole = len(rows) - len(rows) % _TOGETHER
         groups = [rows[begin : begin + _TOGETHER] for begin in range(0, whole, _TOGETHER)]
-        yield self._many, [tuple(chain.from_iterable(group)) for group in groups]
-        yield self._one, rows[whole:]
+        cursor.executemany(many, [list(chain.from_iterable(group)) for group in groups])
+        cursor.executemany(one, rows[whole:])
+
+    def one_by_one(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> Sequence[tuple[Row, str]]:
+        """Insert what can be inserted; the rest, and why."""
+        refused = []
+        for row in rows:
+            whole = records.whole(row, self._columns)
+            try:
+                cursor.execute(self._texts[len(whole)][0], whole)
+            except _NEVER as error:
+                refused.append((whole, str(error)))
+        return refused

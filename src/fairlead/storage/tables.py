@@ -7,7 +7,7 @@ Organisation, team, environment and user stand in every row from the first day o
 are others. A change here comes with a migration beside it.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, String, Table
 
 metadata = MetaData()
 
@@ -48,12 +48,11 @@ calls = Table(
     Column("stream", Boolean, nullable=False),
     Column("status", Integer, nullable=False),
     Column("outcome", String, nullable=False),
-    Column("error_code", String),
     Column("attempts", Integer, nullable=False),
     Column("started_us", BigInteger, nullable=False),
     Column("first_content_us", BigInteger),
     Column("ended_us", BigInteger, nullable=False),
-    Index("calls_key_started", "key_id", "started_us"),
+    Column("error_code", String),
     sqlite_with_rowid=False,
 )
 
@@ -71,7 +70,6 @@ attempts = Table(
     Column("sends", Integer, nullable=False),
     Column("status", Integer),
     Column("outcome", String, nullable=False),
-    Column("error_code", String),
     Column("finish_reason", String),
     Column("upstream_id", String),
     Column("upstream_model", String),
@@ -81,13 +79,42 @@ attempts = Table(
     Column("ended_us", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("estimated", Boolean, nullable=False),  # the provider told no usage
+    Column("stream", BigInteger, nullable=False, server_default="0"),  # 1: the client asked for a stream
+    Column("request_bytes", BigInteger, nullable=False, server_default="0"),  # of the client's body
+    Column("content_bytes", BigInteger, nullable=False, server_default="0"),  # of the answer, as it came
+    Column("error_code", String),
     Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default="0"),
     Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
     Column("input_audio_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_audio_tokens", BigInteger, nullable=False, server_default="0"),
-    Column("estimated", Boolean, nullable=False),  # the provider told no usage
+    Column("input_image_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_image_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cost_nano_usd", BigInteger),  # NULL: there was no price
     sqlite_with_rowid=False,
+)
+
+# Up to where a journal's records are in the tables above; written in the same transaction as they.
+journal_cursors = Table(
+    "journal_cursors",
+    metadata,
+    Column("journal", String, primary_key=True),
+    Column("segment", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+)
+
+# Records that a sink could not take, kept for somebody to look at.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sink", String, nullable=False),
+    Column("call_id", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("record", String, nullable=False),  # JSON: {"attempt": {…} or null, "call": {…} or null}
+    Column("failed_us", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("wanted", Integer, nullable=False),  # 1: it shall be tried again
 )

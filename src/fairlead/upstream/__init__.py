@@ -50,6 +50,7 @@ class UpstreamRequest(Struct, frozen=True):
     head: bytes
     body: bytes
     timeouts: Timeouts
+    resent_head: bytes | None = None  # instead of `head`, if the request has to be sent again
 
 
 class UpstreamResponse(Protocol):

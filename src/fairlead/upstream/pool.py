@@ -9,6 +9,8 @@ import errno
 import ssl
 from collections import deque
 
+from msgspec import structs
+
 from fairlead.errors import ConnectFailed, FairleadError, ShuttingDown, Unavailable, UpstreamBroken, UpstreamTimeout
 from fairlead.upstream import Origin, UpstreamRequest, UpstreamResponse
 from fairlead.upstream.connection import Connection, Response
@@ -68,6 +70,8 @@ class Pool:
     async def _resend(self, request: UpstreamRequest, connections: "Connections", started: float) -> Response:
         """The same once more, because the reused connection had been given up by the other side."""
         connection = await connections.connect(request.timeouts.connect, again=True)
+        if request.resent_head is not None:
+            request = structs.replace(request, head=request.resent_head)
         response = connection.start(request, connections.loop.time(), started)
         response.sends = 2
         try:

@@ -1,232 +1,146 @@
-"""The ledger: one row a call, one usage record an attempt. Nothing here waits; a thread writes what is queued.
+"""The ledger: what is about to be used and what was used, written down in the journal before anybody can lose it.
 
-`intend` makes room before anything is sent upstream and is refused when there is none; what was intended can always be
-settled. Rows are written in batches, by key, so that writing one twice changes nothing. The queue is in memory: what it
-holds is lost if the process is killed, and written if it is told to stop.
+`intend` is written before the first byte goes upstream, `settle` and `record` before the last byte goes to the client;
+in between `progress` counts how much of an answer has come. None of them waits. What was intended can always be
+settled: if there is no room in the journal just then, it waits in memory.
 """
 
-import asyncio
 import logging
-import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Literal
 
 from fairlead.call import Attempt, Call
+from fairlead.chat import Usage
 from fairlead.errors import Unavailable
-from fairlead.usage import estimates
+from fairlead.usage import records
+from fairlead.usage.estimates import Estimates
+from fairlead.usage.journal import Carried, Full, Journal
+from fairlead.usage.segments import INTENT, OPENED, PROGRESS, SETTLED
 
 log = logging.getLogger("fairlead.ledger")
-Row = tuple[Any, ...]
 
-_EVERY_SECONDS = 0.2  # how long a row waits for others to share its transaction
-_LARGEST_BATCH = 2000
-_LONGEST_PAUSE = 5.0
-
-
-class Writer(Protocol):
-    """Where rows go. `write` blocks, and raises what it raises if nothing of it was written."""
-
-    def write(self, calls: Sequence[Row], attempts: Sequence[Row]) -> None: ...
-
-    def close(self) -> None: ...
+OnFull = Literal["refuse", "drop"]
+_MOST_OWED = 100_000  # records
 
 
 class Ledger:
-    """Three calls on the path of a call, and a thread behind them."""
+    """The calls on the path of a call."""
 
-    def __init__(self, writer: Writer, *, capacity: int = 100_000) -> None:
-        """`capacity`: rows that may wait; calls whose attempts were let in come on top, at most as many again."""
-        self.capacity = capacity
-        self.dropped = 0  # calls that came to nothing while the queue was full
-        self.unwritable = 0  # rows that held what no database takes
-        self._writer = writer
-        self._queue: deque[tuple[bool, Row]] = deque()  # (it is an attempt, row)
-        self._batch: list[tuple[bool, Row]] = []  # being written, or to be tried again
-        self._promised = 0  # attempts intended and not settled
-        self._number = 0
-        self._written = 0
-        self._settled = threading.Condition()
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread: threading.Thread | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Rows that wait to be written, or are promised room."""
-        return len(self._queue) + len(self._batch) + self._promised
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        self._thread.start()
+    def __init__(self, journal: Journal, estimates: Estimates, *, on_full: OnFull = "refuse") -> None:
+        self.journal, self.estimates, self.on_full = journal, estimates, on_full
+        self.dropped = 0  # records that could not be written down
+        self.waits = journal.fsync == "always"  # whether anybody has to wait for `durable`
+        self._open: dict[str, Call] = {}  # calls that have an intent and no end
+        self._owed: deque[bytes] = deque()  # settlements the journal had no room for
+        journal.carry = self._carried
 
     # ---- on the path of a call
 
     def intend(self, attempt: Attempt) -> int:
-        """Something is about to be sent upstream. Raises Unavailable if it could not be written down."""
-        if self.waiting + 1 >= self.capacity:
-            raise Unavailable("The gateway cannot write down what is used. Try again shortly.", retry_after=5)
-        self._promised += 1
-        return self._number
+        """Something is about to be sent upstream. Raises Unavailable if it cannot be written down."""
+        journal = self.journal
+        attempt.guess = self.estimates.guess(attempt)
+        payload = records.intent(attempt)
+        try:
+            if self._owed:
+                self._pay()
+            journal.reserve(len(self._open))
+            attempt.cell = journal.append(INTENT, payload)
+        except Full as full:
+            if self.on_full == "drop":
+                self.dropped += 1
+                return journal.written
+            raise Unavailable(
+                f"The gateway cannot write down what is used ({full}). Try again shortly.", retry_after=5
+            ) from None
+        attempt.intent = payload
+        self._open[attempt.call.id] = attempt.call
+        return journal.written
+
+    def begin(self, attempt: Attempt, usage: Usage | None) -> None:
+        """The answer of `attempt` has begun; `usage` as far as it was told."""
+        if attempt.cell:
+            payload = records.progress(attempt, usage)
+            try:
+                self.journal.append(PROGRESS, payload)
+            except Full:
+                return  # it only helps an estimate
+            attempt.noted = payload
+            self.journal.count(attempt.cell, attempt.content_bytes)
+
+    def progress(self, attempt: Attempt) -> None:
+        """More of the answer has come: `attempt.content_bytes` in all."""
+        if attempt.cell:
+            self.journal.count(attempt.cell, attempt.content_bytes)
 
     def settle(self, attempt: Attempt) -> int:
-        """The attempt has ended, as its outcome says."""
-        self._promised -= 1
-        return self._put(True, _attempt_row(attempt))
+        """The attempt has ended, as its outcome says, and its call goes on."""
+        self._write(records.settled(attempt, None))
+        attempt.cell = 0
+        return self.journal.written
 
-    def record(self, call: Call) -> int:
-        """The call has ended. A call that came to no attempt is not worth memory that attempts need."""
-        if not call.attempts and self.waiting >= self.capacity:
-            self.dropped += 1
-            return self._number
-        return self._put(False, _call_row(call))
+    def record(self, call: Call, attempt: Attempt | None = None) -> int:
+        """The call has ended, and with it `attempt`, if that is not settled yet."""
+        self._write(records.settled(attempt, call))
+        self._open.pop(call.id, None)  # not before: it may have to be carried into a new segment
+        if attempt is not None:
+            attempt.cell = 0
+        return self.journal.written
 
-    def _put(self, attempt: bool, row: Row) -> int:
-        self._queue.append((attempt, row))
-        self._number += 1
-        return self._number
+    @property
+    def written(self) -> int:
+        """How many records there are so far: the number of the last."""
+        return self.journal.written
 
-    # ---- behind it
-
-    async def flush(self) -> None:
-        """Wait until all that is queued now is written."""
-        await asyncio.to_thread(self._flushed, self._number, None)
-
-    async def aclose(self, *, seconds: float = 10.0) -> None:
-        """Write what is queued, for at most `seconds`, and stop."""
-        if self._thread is None:
-            return
-        written = await asyncio.to_thread(self._flushed, self._number, seconds)
-        if not written:
-            log.error("%d records could not be written before the end", self.waiting)
-        self._closing = True
-        self._wake.set()
-        await asyncio.to_thread(self._thread.join, seconds)
-        if not self._thread.is_alive():  # else it still holds the writer, and ends with the process
-            self._writer.close()
-        self._thread = None
-
-    def _flushed(self, number: int, seconds: float | None) -> bool:
-        self._wake.set()
-        with self._settled:
-            return self._settled.wait_for(lambda: self._written >= number, seconds)
-
-    def _run(self) -> None:
-        pause = _EVERY_SECONDS
-        while not self._closing:
-            self._wake.wait(pause)
-            self._wake.clear()
-            pause = self._write_all(pause)
-
-    def _write_all(self, pause: float) -> float:
-        """Write batch after batch; how long to wait before the next look."""
-        batch = self._batch
-        while batch or self._queue:
-            while self._queue and len(batch) < _LARGEST_BATCH:
-                batch.append(self._queue.popleft())
-            try:
-                self._write(batch)
-            except Exception as error:
-                if pause <= _EVERY_SECONDS:
-                    log.error("records cannot be written and wait in memory: %s", error)
-                return min(pause * 2, _LONGEST_PAUSE)
-            with self._settled:
-                self._written += len(batch)
-                batch.clear()
-                self._settled.notify_all()
-        return _EVERY_SECONDS
-
-    def _write(self, batch: Sequence[tuple[bool, Row]]) -> None:
-        """Write all of `batch`, but for rows that no database could hold: they would keep the others for ever."""
+    async def durable(self, number: int) -> None:
+        """Wait until everything up to `number` would survive a loss of power. Raises Unavailable."""
         try:
-            self._writer.write(list(_rows(batch, False)), list(_rows(batch, True)))
-        except (ArithmeticError, ValueError) as error:
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                self._write(batch[:middle])
-                self._write(batch[middle:])
+            await self.journal.durable(number)
+        except OSError:
+            raise Unavailable("The gateway's disk does not take what it is given. Try again shortly.") from None
+
+    # ---- when there is no room
+
+    def _write(self, payload: bytes) -> None:
+        try:
+            if self._owed:
+                self._pay()
+            self.journal.append(SETTLED, payload)
+        except Full as full:
+            if self.on_full == "refuse" and len(self._owed) < _MOST_OWED:
+                self._owed.append(payload)
                 return
-            self.unwritable += 1
-            log.error("a record of %s cannot be written and is left out: %s", batch[0][1][0], error)
+            if not self.dropped:
+                log.error("a record is lost: %s", full)
+            self.dropped += 1
 
+    def _pay(self) -> None:
+        """Write what waits. Raises Full."""
+        while self._owed:
+            self.journal.append(SETTLED, self._owed[0])
+            self._owed.popleft()
 
-def _rows(batch: Iterable[tuple[bool, Row]], attempts: bool) -> Iterable[Row]:
-    return (row for is_attempt, row in batch if is_attempt is attempts)
+    @property
+    def owed(self) -> int:
+        """Settlements that wait in memory for room in the journal."""
+        return len(self._owed)
 
+    def close(self) -> None:
+        """Write what waits in memory, if there is room by now."""
+        try:
+            self._pay()
+        except Full:
+            log.error("%d records are lost: the journal has no room", len(self._owed))
 
-# The order of values in the rows; `storage/records.py` writes them by these names.
-CALL_COLUMNS = (
-    "id", "organization_id", "team_id", "environment_id", "user_id", "key_id", "operation", "protocol", "model",
-    "provider", "upstream_model", "stream", "status", "outcome", "error_code", "attempts", "started_us",
-    "first_content_us", "ended_us",
-)  # fmt: skip
-ATTEMPT_COLUMNS = (
-    "call_id", "attempt", "organization_id", "team_id", "environment_id", "user_id", "key_id", "provider", "model",
-    "protocol", "credential_id", "sends", "status", "outcome", "error_code", "finish_reason", "upstream_id",
-    "upstream_model", "upstream_request_id", "started_us", "first_content_us", "ended_us", "input_tokens",
-    "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
-    "input_audio_tokens", "output_audio_tokens", "estimated", "cost_nano_usd",
-)  # fmt: skip
+    # ---- into the next segment
 
-
-def _owners(call: Call) -> Row:
-    principal = call.principal
-    assert principal is not None
-    return (
-        principal.organization_id, principal.team_id, principal.environment_id, principal.user_id, principal.key_id,
-    )  # fmt: skip
-
-
-def _call_row(call: Call) -> Row:
-    winner, envelope = call.winner, call.envelope
-    return (
-        call.id,
-        *_owners(call),
-        call.operation,
-        call.protocol.name,
-        call.route.model if call.route is not None else None,
-        winner.endpoint.provider.name if winner is not None else None,
-        winner.endpoint.model if winner is not None else None,
-        envelope is not None and envelope.stream,
-        call.status,
-        call.outcome,
-        call.error.code if call.error is not None else None,
-        len(call.attempts),
-        call.started_us,
-        call.first_content_us,
-        call.ended_us,
-    )
-
-
-def _attempt_row(attempt: Attempt) -> Row:
-    used, estimated = estimates.usage(attempt)
-    return (
-        attempt.call.id,
-        attempt.number,
-        *_owners(attempt.call),
-        attempt.endpoint.provider.name,
-        attempt.endpoint.model,
-        attempt.protocol,
-        attempt.credential_id,
-        attempt.sends,
-        attempt.status,
-        attempt.outcome,
-        attempt.error.code if attempt.error is not None else None,
-        attempt.finish_reason,
-        attempt.upstream_id,
-        attempt.upstream_model,
-        attempt.upstream_request_id,
-        attempt.started_us,
-        attempt.first_content_us,
-        attempt.ended_us,
-        used.input_tokens,
-        used.output_tokens,
-        used.cached_tokens,
-        used.cache_write_tokens,
-        used.cache_write_1h_tokens,
-        used.reasoning_tokens,
-        used.input_audio_tokens,
-        used.output_audio_tokens,
-        estimated,
-        None,
-    )
+    def _carried(self) -> Carried:
+        """All that is open."""
+        for call in self._open.values():
+            unsettled = [attempt for attempt in call.attempts if attempt.cell]
+            for attempt in unsettled:
+                yield INTENT, attempt.intent, attempt
+                if attempt.noted:
+                    yield PROGRESS, attempt.noted, None
+            if not unsettled and call.attempts:
+                yield OPENED, call.attempts[-1].intent, None

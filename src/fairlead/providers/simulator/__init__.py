@@ -29,6 +29,8 @@ Tokens: one for each started 4 bytes of UTF-8, counted text by text.
 
 Faults make an answer go wrong, as `name` or `name=value`: several joined by "+" behind the model's name
 (`sim/echo+cut=3+delay=0.2`), or by "," in the header `x-simulator-fault`. `faults.Faults` lists them.
+
+`fairlead simulate --tally FILE` writes down what was served to each call that says its name; `tally.py` has the lines.
 """
 
 from fairlead.providers.simulator.transport import SimulatorTransport

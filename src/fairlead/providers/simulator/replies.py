@@ -1,17 +1,19 @@
 """From the bytes of a request to the bytes of its reply, faults and pauses included; no I/O."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
 
+from fairlead.chat import Event, Finish, Request, Usage
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import sse
 from fairlead.providers.simulator import dialects, faults
 from fairlead.providers.simulator.dialects import Dialect, without_usage
 from fairlead.providers.simulator.faults import NONE, Faults
 from fairlead.providers.simulator.models import MODELS, Answer, mishap, perform
+from fairlead.providers.simulator.tokens import Meter
 
 FAULT_HEADER = b"x-simulator-fault"
 Ending = Literal["whole", "silent", "cut", "reset"]
@@ -31,12 +33,30 @@ _MESSAGES = {
 }  # fmt: skip
 
 
+class Chunk(Struct, frozen=True, gc=False):
+    """Bytes of a body, and what of the answer they tell."""
+
+    pause: float  # seconds before it
+    data: bytes
+    tokens: int | None = None  # of output; None: it is no part of an answer, or of one that will not be whole
+    last: bool = False  # the answer is whole with it
+
+
+class About(Struct, frozen=True):
+    """What was asked, and how much of a prompt it was."""
+
+    protocol: str
+    model: str
+    stream: bool
+    input_tokens: int = 0
+
+
 class Reply(Struct):
     """What goes back: a head, unless the connection ends before it, and the body's chunks, each after its pause."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
-    chunks: Iterable[tuple[float, bytes]]  # seconds to wait, and bytes
+    chunks: Iterable[Chunk]
     length: int | None = None  # for content-length; None: the body is chunked, or ends with the connection
     wait: float = 0.0  # seconds before the head
     ending: Ending = "whole"
@@ -44,6 +64,7 @@ class Reply(Struct):
     closes: bool = False  # the connection ends with the body
     drip: float | None = None  # seconds between bytes that come one by one
     wire: bytes | None = None  # head and body in one, where a server can say them at once
+    about: About | None = None  # None: nothing that could be understood
 
 
 class Simulator:
@@ -108,7 +129,12 @@ class Simulator:
             asked = faults.asked(request.model, header)
         except InvalidRequest as error:
             return _refusal(dialect, 400, error.message, code=error.code, param=error.param)
-        model, wanted = asked.model, asked.faults
+        reply = self._performed(dialect, request, asked.model, asked.faults)
+        if reply.about is None:
+            reply.about = About(dialect.name, request.model, request.stream)
+        return reply
+
+    def _performed(self, dialect: Dialect, request: Request, model: str, wanted: Faults) -> Reply:
         if model not in MODELS and not self._any_model:
             message = f"The model {request.model[:200]!r} does not exist; there are {', '.join(MODELS)}."
             return _refusal(dialect, 404, message, code="model_not_found", param="model")
@@ -122,38 +148,58 @@ class Simulator:
         answer = perform(request, wire=dialect.name, model=model, faults=wanted)
         usage = answer.response.usage
         small = usage is not None and usage.output_tokens <= _REMEMBERED_TOKENS
-        if not request.stream:
-            return _whole(dialect, answer, wanted, keep=small)
-        encode = dialect.encoder(request)
-        chunks = ((pause, told) for pause, event in answer.events() if (told := encode(event)))
-        return _stream(dialect, answer, chunks, wanted, keep=small)
+        if request.stream:
+            reply = _stream(dialect, answer, _told(answer, dialect.encoder(request)), wanted, keep=small)
+        else:
+            reply = _whole(dialect, answer, wanted, keep=small)
+        reply.about = About(dialect.name, request.model, request.stream, usage.input_tokens if usage is not None else 0)
+        return reply
 
 
-def joined(reply: Reply) -> Iterator[tuple[float, bytes]]:
+def joined(reply: Reply) -> Iterator[Chunk]:
     """The chunks of `reply` as they are sent: what needs no pause together, or byte by byte where it drips."""
     if reply.drip is not None:
-        for pause, chunk in reply.chunks:
-            for place in range(len(chunk)):
-                yield (reply.drip if place else max(pause, reply.drip)), chunk[place : place + 1]
+        for chunk in reply.chunks:
+            yield from _drops(chunk, reply.drip)
         return
-    held: list[bytes] = []
-    wait, size = 0.0, 0
-    for pause, chunk in reply.chunks:
-        if held and (pause or size >= _MAX_JOINED_BYTES):
-            yield wait, held[0] if len(held) == 1 else b"".join(held)
-            held, wait, size = [], 0.0, 0
-        wait += pause
+    held: list[Chunk] = []
+    size = 0
+    for chunk in reply.chunks:
+        if held and (chunk.pause or size >= _MAX_JOINED_BYTES):
+            yield _together(held)
+            held, size = [], 0
         held.append(chunk)
-        size += len(chunk)
+        size += len(chunk.data)
     if held:
-        yield wait, held[0] if len(held) == 1 else b"".join(held)
+        yield _together(held)
+
+
+def _together(chunks: list[Chunk]) -> Chunk:
+    """Chunks as one."""
+    if len(chunks) == 1:
+        return chunks[0]
+    tokens = [chunk.tokens for chunk in chunks if chunk.tokens is not None]
+    return Chunk(
+        sum([chunk.pause for chunk in chunks]),
+        b"".join([chunk.data for chunk in chunks]),
+        sum(tokens) if tokens else None,
+        any([chunk.last for chunk in chunks]),
+    )
+
+
+def _drops(chunk: Chunk, pause: float) -> Iterator[Chunk]:
+    """A chunk byte by byte; its tokens come with the last."""
+    end = len(chunk.data) - 1
+    for place in range(end):
+        yield Chunk(pause if place else max(chunk.pause, pause), chunk.data[place : place + 1])
+    yield Chunk(pause if end else max(chunk.pause, pause), chunk.data[end:], chunk.tokens, chunk.last)
 
 
 # ---- replies
 
 
 def _json(status: int, body: bytes, *more: tuple[bytes, bytes]) -> Reply:
-    return Reply(status, ((b"content-type", _JSON), *more), ((0.0, body),), len(body))
+    return Reply(status, ((b"content-type", _JSON), *more), (Chunk(0.0, body),), len(body))
 
 
 def _refusal(
@@ -167,7 +213,9 @@ def _instead(dialect: Dialect, wanted: Faults, *, stream: bool) -> Reply | None:
     after = (b"retry-after", wanted.retry_after.encode()) if wanted.retry_after is not None else None
     if wanted.html is not None:
         page = _PAGE % (wanted.html, wanted.html)
-        reply = Reply(wanted.html, ((b"content-type", _HTML), *((after,) if after else ())), ((0.0, page),), len(page))
+        reply = Reply(
+            wanted.html, ((b"content-type", _HTML), *((after,) if after else ())), (Chunk(0.0, page),), len(page)
+        )
     elif wanted.status is not None:
         if after is None and wanted.status in (429, 503, 529):
             after = (b"retry-after", b"1")
@@ -178,6 +226,17 @@ def _instead(dialect: Dialect, wanted: Faults, *, stream: bool) -> Reply | None:
     else:
         return None
     return _spoilt(reply, wanted)
+
+
+def _told(answer: Answer, encode: Callable[[Event], bytes]) -> Iterator[Chunk]:
+    """The chunks of a stream; the tokens of an event that has no bytes come with the next."""
+    meter, tokens = Meter(), 0
+    for pause, event in answer.events():
+        tokens += meter(event)
+        data = encode(event)
+        if data:
+            yield Chunk(pause, data, tokens, isinstance(event, Finish))
+            tokens = 0
 
 
 def _whole(dialect: Dialect, answer: Answer, wanted: Faults, *, keep: bool) -> Reply:
@@ -194,15 +253,16 @@ def _whole(dialect: Dialect, answer: Answer, wanted: Faults, *, keep: bool) -> R
     if ended is not None:
         reply.ending, events = ended
         reply.headless = events == faults.BEFORE
-        reply.chunks = ((0.0, body[: len(body) // 2]),) if events > 0 else ()
+        reply.chunks = (Chunk(0.0, body[: len(body) // 2]),) if events > 0 else ()
+    elif wanted.error is None and wanted.malformed is None and wanted.wrong_length is None:
+        usage = answer.response.usage or Usage()
+        reply.chunks = (Chunk(0.0, body, usage.output_tokens, last=True),)
     if not keep:
         reply.chunks = iter(reply.chunks)
     return _spoilt(reply, wanted)
 
 
-def _stream(
-    dialect: Dialect, answer: Answer, chunks: Iterator[tuple[float, bytes]], wanted: Faults, *, keep: bool
-) -> Reply:
+def _stream(dialect: Dialect, answer: Answer, chunks: Iterator[Chunk], wanted: Faults, *, keep: bool) -> Reply:
     named = (b"x-request-id", _request_id(answer))
     reply = Reply(200, ((b"content-type", _EVENTS), (b"cache-control", b"no-cache"), named), ())
     if wanted is not NONE:
@@ -215,7 +275,7 @@ def _stream(
     reply.chunks = tuple(chunks) if keep and wanted.text_bytes is None else chunks
     if wanted.wrong_length is not None:
         reply.chunks = tuple(reply.chunks)
-        reply.length = sum(len(chunk) for _, chunk in reply.chunks)
+        reply.length = sum(len(chunk.data) for chunk in reply.chunks)
     return _spoilt(reply, wanted)
 
 
@@ -251,16 +311,15 @@ def _spoilt(reply: Reply, wanted: Faults) -> Reply:
     return reply
 
 
-def _disturbed(
-    dialect: Dialect, chunks: Iterator[tuple[float, bytes]], wanted: Faults
-) -> Iterator[tuple[float, bytes]]:
+def _disturbed(dialect: Dialect, chunks: Iterator[Chunk], wanted: Faults) -> Iterator[Chunk]:
     """The events of a stream one by one, with those faults that are among them."""
-    for number, (pause, event) in enumerate(_events(chunks)):
+    for number, chunk in enumerate(_events(chunks)):
         if number == wanted.malformed:
-            yield 0.0, dialect.broken_event
+            yield Chunk(0.0, dialect.broken_event)
         if number == wanted.error:
-            yield 0.0, dialect.error_event()
+            yield Chunk(0.0, dialect.error_event())
             return
+        event = chunk.data
         if wanted.no_done and dialect.is_end(event):
             continue
         if wanted.no_usage and b'"usage"' in event:
@@ -268,15 +327,20 @@ def _disturbed(
             if b'"choices":[]' in stripped:
                 continue
             event = sse.event(stripped, sse.name(event))
-        pause = pause if wanted.every is None else wanted.every
-        for _ in range(wanted.repeat if _has_text(event) else 1):
-            yield pause, event
+        pause = chunk.pause if wanted.every is None else wanted.every
+        yield Chunk(pause, event, chunk.tokens, chunk.last)
+        for _ in range(wanted.repeat - 1 if _has_text(event) else 0):
+            yield Chunk(pause, event, 0)
 
 
-def _events(chunks: Iterator[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
-    for pause, chunk in chunks:
-        for place, event in enumerate(chunk.split(b"\n\n")[:-1]):
-            yield (0.0 if place else pause), event + b"\n\n"
+def _events(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        events = chunk.data.split(b"\n\n")[:-1]
+        for place, event in enumerate(events, 1):
+            first, last = place == 1, place == len(events)
+            yield Chunk(
+                chunk.pause if first else 0.0, event + b"\n\n", chunk.tokens if first else 0, chunk.last and last
+            )
 
 
 def _has_text(event: bytes) -> bool:

@@ -1,8 +1,11 @@
 """The simulator over HTTP/1.1: quick, so that it can stand behind a benchmark, and as faulty as it is asked to be.
 
+With a `tally_file` it writes down what it served; `tally.py` says how.
+
 Besides the vendors' paths (with and without /v1) it serves `GET /__tally`, what it was asked so far, as JSON:
 `requests`, `connections` (open now, the asking one left out), `closed_early` (the client went before its answer was
-whole), and `last`, the last request's `head` and `body`. `POST /__reset` begins the count anew.
+whole), `tallied` (entries in the tally file, all of them written by then), and `last`, the last request's `head` and
+`body`. `POST /__reset` begins the count anew.
 """
 
 import asyncio
@@ -10,13 +13,16 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import httptools
 import msgspec
 from msgspec import Struct
 
-from fairlead.providers.simulator.replies import Reply, Simulator, joined
+from fairlead.providers.simulator.replies import Chunk, Reply, Simulator, joined
+from fairlead.providers.simulator.tally import CALL_HEADER, Entry, TallyFile, begun
 
 _REASONS = {
     200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 402: b"Payment Required", 403: b"Forbidden",
@@ -49,6 +55,7 @@ class Tally(Struct):
 
     requests: int = 0
     closed_early: int = 0
+    tallied: int = 0
     last: Request | None = None
 
 
@@ -62,12 +69,17 @@ class SimulatorServer:
         credential: str | None = None,
         any_model: bool = True,
         pace: float = 1.0,
+        tally_file: Path | None = None,
     ) -> None:
-        """`pace` makes all pauses longer or shorter; 0 leaves none. The rest as `Simulator` has it."""
+        """`pace` makes all pauses longer or shorter; 0 leaves none. `tally_file`: where each request that says which
+        call it is leaves a line (`tally.py`). The rest as `Simulator` has it. Raises OSError for a file that cannot
+        be written."""
         self.simulator = Simulator(protocols=protocols, credential=credential, any_model=any_model)
         self.pace = pace
         self.tally = Tally()
+        self.tally_file = None if tally_file is None else TallyFile(tally_file)
         self.connections: set[_Connection] = set()
+        self.telling: set[asyncio.Task[None]] = set()  # replies that take their time
         self.base_url = ""
         self._server: asyncio.Server | None = None
 
@@ -80,21 +92,34 @@ class SimulatorServer:
         self.base_url = f"http://{shown}:{bound[1]}"
 
     async def aclose(self) -> None:
-        """Stop listening and close every connection."""
-        if self._server is None:
-            return
-        self._server.close()
-        for connection in list(self.connections):
-            await connection.aclose()
-        await self._server.wait_closed()
+        """Stop listening and close every connection, and the tally file behind them."""
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self.connections):
+                await connection.aclose()
+            await self._server.wait_closed()
+        if self.telling:
+            await asyncio.wait(self.telling)
+        if self.tally_file is not None:
+            self.tally_file.close()
+            self.tally_file = None
+
+    def entered(self, entry: Entry) -> None:
+        """The reply that `entry` tells of has ended."""
+        if self.tally_file is not None:
+            self.tally.tallied += 1
+            self.tally_file.append(entry)
 
     def counted(self, asking: "_Connection") -> Reply:
         """The tally, as a reply."""
+        if self.tally_file is not None:
+            self.tally_file.flush()
         last = self.tally.last
         told = {
             "requests": self.tally.requests,
             "connections": len(self.connections - {asking}),
             "closed_early": self.tally.closed_early,
+            "tallied": self.tally.tallied,
             "last": last and {"head": last.head().decode("latin-1"), "body": last.body.decode(errors="replace")},
         }
         return _own(told)
@@ -106,7 +131,7 @@ class SimulatorServer:
 
 def _own(told: object) -> Reply:
     body = msgspec.json.encode(told)
-    return Reply(200, ((b"content-type", b"application/json"),), ((0.0, body),), len(body))
+    return Reply(200, ((b"content-type", b"application/json"),), (Chunk(0.0, body),), len(body))
 
 
 class _Connection(asyncio.Protocol):
@@ -160,11 +185,8 @@ class _Connection(asyncio.Protocol):
 
     async def aclose(self) -> None:
         """Drop the connection, whatever it is saying."""
-        telling = self._telling
         self._transport.abort()
         await self._lost.wait()
-        if telling is not None:
-            await asyncio.wait([telling])
 
     # ---- the parser's callbacks
 
@@ -204,12 +226,16 @@ class _Connection(asyncio.Protocol):
         while self._waiting and self._telling is None and not self._transport.is_closing():
             request = self._waiting.popleft()
             reply = self._reply(request)
+            entry = self._entry(request, reply)
             at_once = _at_once(reply)
             if at_once is None:
-                self._telling = asyncio.create_task(self._tell(request, reply))
-                self._telling.add_done_callback(self._told)
+                self._telling = asyncio.create_task(self._tell(request, reply, entry))
+                self._telling.add_done_callback(partial(self._told, entry))
+                self._server.telling.add(self._telling)
                 return
             self._transport.write(at_once)
+            if entry is not None:
+                self._written(reply, entry)
             if not request.keep_alive or reply.closes:
                 self._transport.close()
 
@@ -224,19 +250,41 @@ class _Connection(asyncio.Protocol):
         headers = {name.lower(): value for name, value in request.headers}
         return server.simulator.reply(request.method, request.target, headers, request.body)
 
-    async def _tell(self, request: Request, reply: Reply) -> None:
+    def _entry(self, request: Request, reply: Reply) -> Entry | None:
+        """The beginning of what the tally file says of this request, if it says something."""
+        if self._server.tally_file is None:
+            return None
+        told = next((value for name, value in request.headers if name.lower() == CALL_HEADER), None)
+        return None if told is None else begun(told, reply)
+
+    def _written(self, reply: Reply, entry: Entry) -> None:
+        """The reply was written at once."""
+        if not self._transport.is_closing():
+            entry.status = reply.status
+            for chunk in reply.chunks:
+                entry.tell(chunk, reply)
+        self._server.entered(entry)
+
+    async def _tell(self, request: Request, reply: Reply, entry: Entry | None) -> None:
         """The reply in its own time, until its end or the client's."""
         await self._pause(reply.wait)
         if not reply.headless:
             await self._write(_head(reply), reply)
+            if entry is not None:
+                entry.status = reply.status
+            await self._drained()
             chunked = reply.length is None and not reply.closes
-            for pause, chunk in joined(reply):
-                if pause:
-                    await self._pause(pause)
-                if chunk:
-                    await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk, reply)
+            for chunk in joined(reply):
+                if chunk.pause:
+                    await self._pause(chunk.pause)
+                data = chunk.data
+                await self._write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data, reply)
+                if entry is not None and not self._transport.is_closing():
+                    entry.tell(chunk, reply)
+                await self._drained()
             if chunked and reply.ending == "whole":
                 await self._write(_LAST_CHUNK, reply)
+                await self._drained()
         await self._end(request, reply)
 
     async def _end(self, request: Request, reply: Reply) -> None:
@@ -253,8 +301,11 @@ class _Connection(asyncio.Protocol):
                 if reply.closes or not request.keep_alive:
                     self._transport.close()
 
-    def _told(self, task: "asyncio.Task[None]") -> None:
+    def _told(self, entry: Entry | None, task: "asyncio.Task[None]") -> None:
         self._telling = None
+        self._server.telling.discard(task)
+        if entry is not None:
+            self._server.entered(entry)
         if task.cancelled():
             return
         if task.exception() is not None:
@@ -266,13 +317,16 @@ class _Connection(asyncio.Protocol):
         await asyncio.sleep(seconds * self._server.pace)
 
     async def _write(self, data: bytes, reply: Reply) -> None:
-        """Write, and wait while the client does not read; byte by byte where the reply drips."""
+        """Write, byte by byte where the reply drips; else without giving way to anyone."""
         if reply.drip is None:
             self._transport.write(data)
         else:
             for place in range(len(data)):
                 self._transport.write(data[place : place + 1])
                 await self._pause(reply.drip)
+
+    async def _drained(self) -> None:
+        """Wait while the client does not read."""
         if not self._writable.is_set():
             await self._writable.wait()
 
@@ -283,9 +337,9 @@ def _at_once(reply: Reply) -> bytes | None:
         return reply.wire
     if reply.wait or reply.ending != "whole" or reply.drip is not None or not isinstance(reply.chunks, tuple):
         return None
-    if any(pause for pause, _ in reply.chunks):
+    if any(chunk.pause for chunk in reply.chunks):
         return None
-    body = b"".join([chunk for _, chunk in reply.chunks])
+    body = b"".join([chunk.data for chunk in reply.chunks])
     if reply.length is None and not reply.closes:
         body = b"%x\r\n%b\r\n%b" % (len(body), body, _LAST_CHUNK) if body else _LAST_CHUNK
     reply.wire = _head(reply) + body

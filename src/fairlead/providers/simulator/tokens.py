@@ -5,7 +5,21 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Raw
 
-from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse, Usage
+from fairlead.chat import (
+    Event,
+    Media,
+    Opaque,
+    Part,
+    PartDelta,
+    PartStart,
+    Reasoning,
+    Request,
+    Text,
+    Tool,
+    ToolResult,
+    ToolUse,
+    Usage,
+)
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
@@ -14,8 +28,11 @@ PER_MEDIUM = 100
 
 def count(text: str) -> int:
     """How many tokens `text` is."""
-    size = len(text) if text.isascii() else len(text.encode())
-    return -(-size // BYTES_PER_TOKEN)
+    return -(-_size(text) // BYTES_PER_TOKEN)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def pieces(text: str, size: int = BYTES_PER_TOKEN) -> Iterator[str]:
@@ -59,6 +76,24 @@ def of_part(part: Part) -> int:
             return PER_MEDIUM if text is None else count(text)
         case Opaque(raw=raw):
             return count(bytes(raw).decode())
+
+
+class Meter:
+    """Output tokens, event by event; over a whole answer they come to its usage, wherever its text was cut."""
+
+    def __init__(self) -> None:
+        self._size = 0  # of the part's text so far
+
+    def __call__(self, event: Event) -> int:
+        """How many tokens `event` brings."""
+        if isinstance(event, PartDelta):
+            before = self._size
+            after = self._size = before + _size(event.text)
+            return -(-after // BYTES_PER_TOKEN) - -(-before // BYTES_PER_TOKEN)
+        if isinstance(event, PartStart):
+            self._size = 0
+            return of_part(event.part)
+        return 0
 
 
 def usage(request: Request, parts: Iterable[Part]) -> Usage:

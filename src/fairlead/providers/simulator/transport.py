@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 from fairlead.errors import ConnectFailed, UpstreamBroken, UpstreamTimeout
-from fairlead.providers.simulator.replies import Ending, Reply, Simulator, joined
+from fairlead.providers.simulator.replies import Chunk, Ending, Reply, Simulator, joined
 from fairlead.upstream import Timeouts, UpstreamRequest
 
 
@@ -42,13 +42,13 @@ class SimulatedResponse:
         self.headers = dict(reply.headers)
         self._ending: Ending = reply.ending
         self._clock = clock
-        self._chunks: Iterator[tuple[float, bytes]] = joined(reply)
+        self._chunks: Iterator[Chunk] = joined(reply)
 
     async def read(self) -> bytes:
-        pause, chunk = next(self._chunks, (0.0, b""))
-        if chunk:
-            await self._clock.wait(pause, "silence")
-            return chunk
+        chunk = next(self._chunks, None)
+        if chunk is not None:
+            await self._clock.wait(chunk.pause, "silence")
+            return chunk.data
         if self._ending != "whole":
             raise await self._clock.broken(self._ending, "silence")
         return b""

@@ -1,0 +1,380 @@
+"""How each protocol counts tokens, as one table, and the reading of usage by it.
+
+`chat.Usage` has totals that include their details. Providers differ in where a figure stands and in what is inside
+what; a row says so, and names the public page that says so. Whatever stands in the place of usage, reading it never
+raises, and every figure is at least 0 and at most 2**53 - 1:
+
+- What is no number (null, text, a list, true, NaN), is negative or too large was not told. Digits in quotes are a
+  number. Fractions are dropped.
+- If several places tell one figure, the first that is not 0 counts, in the order of the table.
+- A detail never exceeds its total: cached tokens are cut to the input; written ones to what is left of it; reasoning
+  to the output; audio to its total, and images to what is left of that.
+"""
+
+from collections.abc import Callable, Iterable
+from operator import add
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct, defstruct
+from msgspec.structs import astuple
+
+from fairlead.chat import Usage
+from fairlead.protocols.envelope import NULL
+
+Stands = Literal[
+    "total",  # it is a total
+    "within",  # a detail of its total
+    "beside",  # to be added to its total
+    "by_total",  # within its total, unless `total_tokens` says that it is beside
+    "rest",  # what `total_tokens` has beyond its parts, where no such detail is told; beside its total
+    "rounds",  # rounds of a model that the totals leave out, each told as the whole is; to be added
+    "uncounted",  # not kept: within a total already, or no tokens
+]
+
+
+class Row(Struct, frozen=True):
+    """Where one figure stands in the object that is usage, and how it relates to its total."""
+
+    figure: str  # a field of `chat.Usage`, or a word for what is not one
+    place: str  # dots between levels; of a list, the items of this type: `iterations[compaction]`
+    stands: Stands
+    source: str
+    vendor: str = ""  # the first known to spell it so, where that is not who made the protocol
+
+
+_CHAT = "https://platform.openai.com/docs/api-reference/chat/object"
+_OPENAI_CACHE = "https://platform.openai.com/docs/guides/prompt-caching"
+_OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
+_XAI = "https://docs.x.ai/docs/key-information/consumption-and-rate-limits"
+_GEMINI = "https://ai.google.dev/gemini-api/docs/thinking"
+_DEEPSEEK = "https://api-docs.deepseek.com/guides/kv_cache"
+_KIMI = "https://platform.moonshot.ai/docs/api/chat"
+_MISTRAL = "https://docs.mistral.ai/studio-api/conversations/advanced/prompt-caching"
+_PERPLEXITY = "https://docs.perplexity.ai/api-reference/chat-completions-post"
+_LITELLM = "https://docs.litellm.ai/docs/completion/prompt_caching"
+_GROQ = "https://console.groq.com/docs/api-reference"
+_PREDICTED = "https://platform.openai.com/docs/guides/predicted-outputs"
+_MESSAGES = "https://docs.anthropic.com/en/api/messages"
+_STREAMING = "https://docs.anthropic.com/en/api/messages-streaming"
+_ANTHROPIC_CACHE = "https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching"
+_THINKING = "https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking"
+_COMPACTION = "https://platform.claude.com/docs/en/build-with-claude/compaction"
+_ADVISOR = "https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool"
+_SEARCH = "https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/web-search-tool"
+
+_OPENAI_ROWS = (
+    Row("input_tokens", "prompt_tokens", "total", _CHAT),
+    Row("output_tokens", "completion_tokens", "total", _CHAT),
+    Row("total_tokens", "total_tokens", "total", _CHAT),
+    Row("cached_tokens", "prompt_tokens_details.cached_tokens", "by_total", _OPENAI_CACHE),
+    Row("cached_tokens", "prompt_cache_hit_tokens", "by_total", _DEEPSEEK, "DeepSeek"),
+    Row("cached_tokens", "cached_tokens", "by_total", _KIMI, "Moonshot"),
+    Row("cached_tokens", "num_cached_tokens", "by_total", _MISTRAL, "Mistral"),
+    Row("cached_tokens", "cache_read_input_tokens", "by_total", _LITELLM, "LiteLLM"),
+    Row("cache_miss", "prompt_cache_miss_tokens", "uncounted", _DEEPSEEK, "DeepSeek"),
+    Row("cache_write_tokens", "prompt_tokens_details.cache_write_tokens", "by_total", _OPENROUTER, "OpenRouter"),
+    Row("cache_write_tokens", "cache_creation_input_tokens", "by_total", _LITELLM, "LiteLLM"),
+    # xAI counts reasoning beside the completion; so does Gemini, which tells it only as the rest of the total.
+    Row("reasoning_tokens", "completion_tokens_details.reasoning_tokens", "by_total", _XAI),
+    Row("reasoning_tokens", "reasoning_tokens", "by_total", _PERPLEXITY, "Perplexity"),
+    Row("reasoning_tokens", "total_tokens", "rest", _GEMINI, "Gemini"),
+    Row("input_audio_tokens", "prompt_tokens_details.audio_tokens", "within", _CHAT),
+    Row("output_audio_tokens", "completion_tokens_details.audio_tokens", "within", _CHAT),
+    Row("input_image_tokens", "prompt_tokens_details.image_tokens", "within", _XAI, "xAI"),
+    Row("output_image_tokens", "completion_tokens_details.image_tokens", "within", _OPENROUTER, "OpenRouter"),
+    Row("predicted", "completion_tokens_details.accepted_prediction_tokens", "uncounted", _PREDICTED),
+    Row("predicted", "completion_tokens_details.rejected_prediction_tokens", "uncounted", _PREDICTED),
+    Row("input_video", "prompt_tokens_details.video_tokens", "uncounted", _OPENROUTER, "OpenRouter"),
+    Row("searches", "server_tool_use_details.web_search_requests", "uncounted", _OPENROUTER, "OpenRouter"),
+    Row("searches", "num_sources_used", "uncounted", _XAI, "xAI"),
+)
+
+_ANTHROPIC_ROWS = (
+    Row("input_tokens", "input_tokens", "total", _MESSAGES),
+    Row("output_tokens", "output_tokens", "total", _MESSAGES),
+    Row("cached_tokens", "cache_read_input_tokens", "beside", _ANTHROPIC_CACHE),
+    Row("cache_write_tokens", "cache_creation_input_tokens", "beside", _ANTHROPIC_CACHE),
+    # By lifetime; both are within what was written, and tell it where the sum is missing.
+    Row("cache_write_5m_tokens", "cache_creation.ephemeral_5m_input_tokens", "within", _ANTHROPIC_CACHE),
+    Row("cache_write_1h_tokens", "cache_creation.ephemeral_1h_input_tokens", "within", _ANTHROPIC_CACHE),
+    Row("reasoning_tokens", "output_tokens_details.thinking_tokens", "within", _THINKING),
+    # Rounds of the model. What it said is within the totals; compaction and the advisor (another model) are not.
+    Row("compaction", "iterations[compaction]", "rounds", _COMPACTION),
+    Row("advisor", "iterations[advisor_message]", "rounds", _ADVISOR),
+    Row("said", "iterations[message]", "uncounted", _COMPACTION),
+    Row("searches", "server_tool_use.web_search_requests", "uncounted", _SEARCH),
+)
+
+TABLE: dict[str, tuple[Row, ...]] = {
+    "openai-chat": _OPENAI_ROWS,
+    "openai-completions": _OPENAI_ROWS,
+    "anthropic-messages": _ANTHROPIC_ROWS,
+}
+
+# Where usage stands in an answer, whole or streamed. The first of these that tells something counts.
+USAGE: dict[str, tuple[Row, ...]] = {
+    "openai-chat": (
+        Row("usage", "usage", "total", _CHAT),
+        Row("usage", "choices.usage", "total", _KIMI, "Moonshot"),
+        Row("usage", "x_groq.usage", "total", _GROQ, "Groq"),
+    ),
+    "anthropic-messages": (
+        Row("usage", "usage", "total", _MESSAGES),
+        Row("usage", "message.usage", "total", _STREAMING),
+    ),
+}
+USAGE["openai-completions"] = USAGE["openai-chat"]
+
+_MOST = 2**53 - 1  # the last count that every reader of JSON keeps exactly
+_ROUNDS = "iterations"
+_ADDED = frozenset(row.place[len(_ROUNDS) + 1 : -1] for row in _ANTHROPIC_ROWS if row.stands == "rounds")
+_Count = Annotated[int, Meta(ge=0, le=_MOST)] | None
+_Places = dict[str, Any]  # names that are read: None for a count, the names within for an object
+
+
+class Counting:
+    """How one protocol counts: its rows, made ready for reading, and what they say in our words."""
+
+    def __init__(self, rows: tuple[Row, ...], words: Callable[[Any], Usage | None]) -> None:
+        """`words` gets an object with the attributes that `rows` name, each None where it was not told."""
+        self._places = _places(rows)
+        self._input = next(row.place for row in rows if row.figure == "input_tokens")
+        self._has_rounds = any(row.stands == "rounds" for row in rows)
+        self._shape = _shape(self._places, rounds=self._has_rounds)
+        self._decode = msgspec.json.Decoder(self._shape).decode
+        self._words = words
+
+    def usage(self, raw: Raw) -> Usage | None:
+        """What `raw`, the JSON that stands in the place of usage, says in our words.
+
+        None where it tells neither input nor output. Never raises.
+        """
+        # Most chunks of a stream say null here.
+        return None if raw is NULL or bytes(raw) == b"null" else self._words(self.told(raw))
+
+    def words(self, told: Any) -> Usage | None:
+        """What `told` says in our words; None where it tells neither input nor output."""
+        return None if told is None else self._words(told)
+
+    def told(self, raw: Raw, before: Any = None) -> Any:
+        """The counts of `raw`, by their names there; those told `before` it in the same stream are brought up to it.
+
+        Counts are cumulative: later ones stand for earlier ones. A 0 does so only where input is told with it: some
+        servers fill with 0 what they told before. Never raises.
+        """
+        try:
+            told = self._decode(raw)
+        except (ValueError, RecursionError):  # something in it is no count, or it is no object
+            told = msgspec.convert(self._cleaned(_object(raw)), self._shape)
+        if before is None:
+            return told
+        _bring_up(before, told, zeros=bool(getattr(told, self._input)))
+        return before
+
+    def _cleaned(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """What of `fields` has the shape that is read."""
+        told = _cleaned(fields, self._places)
+        rounds = fields.get(_ROUNDS)
+        if self._has_rounds and isinstance(rounds, list):
+            kept = [each for each in rounds if isinstance(each, dict) and str(each.get("type")) in _ADDED]
+            told[_ROUNDS] = [{**_cleaned(each, self._places), "type": each["type"]} for each in kept]
+        return told
+
+
+def _bring_up(before: Any, told: Any, *, zeros: bool) -> None:
+    for name, value in zip(before.__struct_fields__, astuple(told), strict=True):
+        held = getattr(before, name)
+        if isinstance(held, Struct) and value is not None:
+            _bring_up(held, value, zeros=zeros)
+        elif value or held is None or (zeros and value is not None):
+            setattr(before, name, value)
+
+
+def latest(before: Usage | None, now: Usage | None) -> Usage | None:
+    """What a stream says of usage that said `before`: counts are cumulative, and never all go back to nothing."""
+    return before if now is None or (before is not None and not now.input_tokens + now.output_tokens) else now
+
+
+# ---- what the rows say, in our words. Where several places tell one figure, the first in the table counts.
+
+
+def _openai(told: Any) -> Usage | None:
+    inputs, outputs = told.prompt_tokens, told.completion_tokens
+    if inputs is None and outputs is None:
+        return None
+    inputs, outputs = inputs or 0, outputs or 0
+    cached = told.prompt_cache_hit_tokens or told.cached_tokens or told.num_cached_tokens
+    cached = cached or told.cache_read_input_tokens or 0
+    written = told.cache_creation_input_tokens or 0
+    reasoning = told.reasoning_tokens or 0
+    input_audio = input_image = output_audio = output_image = 0
+    details = told.prompt_tokens_details
+    if details is not None:
+        cached = details.cached_tokens or cached
+        written = details.cache_write_tokens or written
+        input_audio, input_image = details.audio_tokens or 0, details.image_tokens or 0
+    details = told.completion_tokens_details
+    if details is not None:
+        reasoning = details.reasoning_tokens or reasoning
+        output_audio, output_image = details.audio_tokens or 0, details.image_tokens or 0
+    rest = (told.total_tokens or 0) - inputs - outputs
+    if rest > 0 and (inputs or outputs):
+        inputs, outputs, reasoning = _with_rest(rest, inputs, outputs, cached + written, reasoning)
+    return _settled(
+        inputs, outputs, cached, written, 0, reasoning, input_audio, output_audio, input_image, output_image
+    )
+
+
+def _with_rest(rest: int, inputs: int, outputs: int, cache: int, reasoning: int) -> tuple[int, int, int]:
+    """Input, output and reasoning where the total counts `rest` tokens beside the first two."""
+    if rest == reasoning or (not reasoning and rest != cache):
+        return inputs, outputs + rest, rest
+    if rest == cache + reasoning:
+        return inputs + cache, outputs + reasoning, reasoning
+    return inputs + (cache if rest == cache else 0), outputs, reasoning
+
+
+def _anthropic(told: Any) -> Usage | None:
+    inputs, outputs = told.input_tokens, told.output_tokens
+    if inputs is None and outputs is None:
+        return None
+    inputs, outputs, cached = inputs or 0, outputs or 0, told.cache_read_input_tokens or 0
+    written, written_1h, reasoning = told.cache_creation_input_tokens or 0, 0, 0
+    details = told.cache_creation
+    if details is not None:
+        written_1h = details.ephemeral_1h_input_tokens or 0
+        written = written or written_1h + (details.ephemeral_5m_input_tokens or 0)
+    details = told.output_tokens_details
+    if details is not None:
+        reasoning = details.thinking_tokens or 0
+    own = _settled(inputs + cached + written, outputs, cached, written, written_1h, reasoning, 0, 0, 0, 0)
+    # A round has no rounds of its own.
+    return _with_rounds(own, told.iterations) if getattr(told, _ROUNDS, None) else own
+
+
+def _with_rounds(usage: Usage, rounds: Iterable[Any]) -> Usage:
+    for each in rounds:
+        spent = _anthropic(each) if each.type in _ADDED else None
+        if spent is not None:
+            usage = _settled(*map(add, astuple(usage), astuple(spent)))
+    return usage
+
+
+def _settled(
+    inputs: int,
+    outputs: int,
+    cached: int,
+    written: int,
+    written_1h: int,
+    reasoning: int,
+    input_audio: int,
+    output_audio: int,
+    input_image: int,
+    output_image: int,
+) -> Usage:
+    """Usage whose details do not exceed their totals. The parameters are the struct's fields, in their order."""
+    if inputs > _MOST or outputs > _MOST:
+        inputs, outputs = min(inputs, _MOST), min(outputs, _MOST)
+    if cached + written > inputs:
+        cached = min(cached, inputs)
+        written = min(written, inputs - cached)
+    if written_1h > written:
+        written_1h = written
+    if reasoning > outputs:
+        reasoning = outputs
+    if input_audio + input_image > inputs:
+        input_audio = min(input_audio, inputs)
+        input_image = min(input_image, inputs - input_audio)
+    if output_audio + output_image > outputs:
+        output_audio = min(output_audio, outputs)
+        output_image = min(output_image, outputs - output_audio)
+    # By position: names cost a tenth of the whole reading.
+    return Usage(
+        inputs, outputs, cached, written, written_1h, reasoning, input_audio, output_audio, input_image, output_image
+    )
+
+
+# ---- from rows to what is read
+
+
+def _places(rows: tuple[Row, ...]) -> _Places:
+    """The names that rows read, those of rounds apart."""
+    places: _Places = {}
+    for row in rows:
+        if row.stands in ("total", "within", "beside", "by_total"):
+            outer, _, name = row.place.rpartition(".")
+            inside = places.setdefault(outer, {}) if outer else places
+            inside[name] = None
+    return places
+
+
+def _shape(places: _Places, *, rounds: bool = False) -> Any:
+    """A struct of these names. What it has no name for is skipped when it is decoded."""
+    fields: list[Any] = [
+        (name, _Count if inside is None else _shape(inside) | None, None) for name, inside in places.items()
+    ]
+    if rounds:
+        spent = defstruct("Round", [*fields, ("type", str | None, None)], gc=False)
+        fields.append((_ROUNDS, list[spent] | None, None))  # type: ignore[valid-type]
+    return defstruct("Told", fields, gc=False)
+
+
+# ---- whatever stands in the place of usage
+
+
+def _object(raw: Raw, depth: int = 2) -> dict[str, Any]:
+    """The JSON object `raw` without what cannot be read; {} if it is none."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        value = _piecemeal(raw, depth)
+    return value if isinstance(value, dict) else {}
+
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
+def _piecemeal(raw: Raw, depth: int) -> dict[str, Any]:
+    try:
+        return {name: _value(each, depth) for name, each in _fields.decode(raw).items()}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _value(raw: Raw, depth: int) -> Any:
+    if bytes(raw)[:1] == b"{":
+        return _object(raw, depth - 1) if depth else None
+    try:
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _cleaned(fields: dict[str, Any], places: _Places) -> dict[str, Any]:
+    """What of `fields` is a count that is read."""
+    kept: dict[str, Any] = {}
+    for name, inside in places.items():
+        value = fields.get(name)
+        if inside is None:
+            if (count := _count(value)) is not None:
+                kept[name] = count
+        elif isinstance(value, dict):
+            kept[name] = _cleaned(value, inside)
+    return kept
+
+
+def _count(value: Any) -> int | None:
+    """The count that `value` is, None if it is none."""
+    if isinstance(value, str) and len(value) <= 16 and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        return None
+    return int(value)
+
+
+COUNTING = {
+    "openai-chat": Counting(_OPENAI_ROWS, _openai),
+    "openai-completions": Counting(_OPENAI_ROWS, _openai),
+    "anthropic-messages": Counting(_ANTHROPIC_ROWS, _anthropic),
+}

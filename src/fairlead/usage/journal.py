@@ -1,0 +1,264 @@
+"""The journal: what calls use, written down before it is spent, where `kill -9` cannot undo it.
+
+Records go into a file that is mapped into memory: once copied there they are the kernel's, and outlive the process
+without a system call. A thread makes the next segment ready ahead of time and flushes for the case that the machine
+itself dies. Everything an open call needs is carried into each new segment, so that old ones may go as soon as their
+readers are past them.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from fairlead.call import Attempt
+from fairlead.usage import records, segments
+from fairlead.usage.segments import CARRIED, LAYOUT, Position, Segment
+
+log = logging.getLogger("fairlead.journal")
+
+Fsync = Literal["off", "interval", "always"]
+Carried = Iterable[tuple[int, bytes, Attempt | None]]  # kind, payload, whose cell it is
+
+_EVERY_SECONDS = 1.0  # between flushes
+_ALERT = 0.5  # of `max_bytes`
+_LARGEST_SETTLED = 8 << 10  # bytes of one settlement with its call
+
+
+class Full(Exception):
+    """There is no room for another record: the disk is full, or `journal.max_bytes` is reached."""
+
+
+class Journal:
+    """One slot's journal, open for writing by one thread (the event loop's)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        journal: str,
+        number: int,
+        *,
+        first_bytes: int | None = None,
+        segment_bytes: int = 4 << 20,
+        max_bytes: int = 4 << 30,
+        fsync: Fsync = "interval",
+    ) -> None:
+        """Begin segment `number` of the journal with the id `journal` in `folder`. Raises OSError.
+
+        `first_bytes`: the size of that one, where it is not `segment_bytes` as all others.
+        """
+        self.folder, self.id = folder, journal
+        self.segment_bytes, self.max_bytes, self.fsync = segment_bytes, max_bytes, fsync
+        self.carry: Callable[[], Carried] = tuple  # what is open, in the order it shall be carried
+        self.written = 0  # records, since this object was made
+        self.trouble = ""  # why it cannot be flushed, or go on
+        self._held = _bytes_in(folder)  # on the disk, all segments
+        self._layout = records.layout()
+        self._spare: Segment | None = None
+        self._retired: deque[Segment] = deque()  # full, not yet flushed and closed
+        self._synced = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._lock = threading.Lock()  # around making and removing segments
+        self._wake = threading.Event()
+        self._closing = False
+        self._alerted = False
+        self._thread: threading.Thread | None = None
+        self._segment = self._made(number, first_bytes or segment_bytes)
+        self._segment.put(LAYOUT, self._layout)
+        self.count = self._segment.count
+
+    # ---- writing
+
+    def append(self, kind: int, payload: bytes) -> int:
+        """Write a record down; its cell. Raises Full."""
+        segment = self._segment
+        if segment.at + len(payload) + 24 > segment.size:
+            self._rotate(len(payload))
+            segment = self._segment
+        self.written += 1
+        return segment.put(kind, payload)
+
+    def reserve(self, owed: int) -> None:
+        """Make sure there is room for `owed` settlements more. Raises Full."""
+        wanted = (owed + 1) * _LARGEST_SETTLED
+        if self._segment.size - self._segment.at < wanted and self._spare is None:
+            self._make_spare()
+
+    def _rotate(self, size: int) -> None:
+        """Go on in the next segment, which begins with all that is open. Raises Full."""
+        carried = list(self.carry())
+        needed = size + sum(len(payload) + 32 for _, payload, _ in carried) + len(self._layout) + 256
+        with self._lock:
+            spare, self._spare = self._spare, None
+            if spare is not None and spare.size - spare.at < needed:
+                self._discard(spare)
+                spare = None
+            if spare is None:
+                spare = self._make(self._segment.number + 1, max(self.segment_bytes, needed * 2))
+            self._retired.append(self._segment)
+            self._segment = spare
+        self.count = spare.count
+        spare.put(LAYOUT, self._layout)
+        for kind, payload, attempt in carried:
+            cell = spare.put(kind, payload)
+            if attempt is not None:
+                attempt.cell = cell
+                spare.count(cell, attempt.content_bytes)
+        spare.put(CARRIED, b"")
+        self._wake.set()
+
+    # ---- segments
+
+    def _make_spare(self) -> None:
+        with self._lock:
+            if self._spare is None:
+                self._spare = self._make(self._segment.number + 1, self.segment_bytes)
+
+    def _make(self, number: int, size: int) -> Segment:
+        if self._held + size > self.max_bytes:
+            raise Full(f"it holds {self._held} bytes, and journal.max_bytes is {self.max_bytes}")
+        try:
+            return self._made(number, size)
+        except OSError as error:
+            raise Full(f"a segment cannot be made: {error.strerror}") from None
+
+    def _made(self, number: int, size: int) -> Segment:
+        path = self.folder / segments.file_name(number)
+        segment = Segment(path, segments.new_header(self.id, number, size))
+        self._held += size
+        return segment
+
+    def _discard(self, segment: Segment) -> None:
+        segment.close()
+        segment.path.unlink(missing_ok=True)
+        self._held -= segment.size
+
+    # ---- reading
+
+    @property
+    def tail(self) -> Position:
+        """Up to where there is something to read."""
+        segment = self._segment
+        return Position(segment.number, segment.at)
+
+    @property
+    def alert(self) -> bool:
+        """Whether it is so full that somebody should look."""
+        return self._alerted
+
+    @property
+    def held(self) -> int:
+        """Bytes of all its segments."""
+        return self._held
+
+    def drop(self, before: int) -> None:
+        """Remove the segments whose number is below `before`: every reader is past them. From any thread."""
+        for number in segments.numbers(self.folder):
+            if number < min(before, self._segment.number):
+                path = self.folder / segments.file_name(number)
+                with self._lock:
+                    self._held -= path.stat().st_size
+                path.unlink()
+
+    # ---- the disk
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
+        self._thread.start()
+
+    async def durable(self, number: int) -> None:
+        """Wait until the records up to `number` (of `written`) would survive a loss of power. Raises OSError."""
+        if self._synced >= number:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((number, future))
+        self._wake.set()
+        await future
+
+    def _keep(self) -> None:
+        while not self._closing:
+            self._wake.wait(_EVERY_SECONDS)
+            self._wake.clear()
+            self._tend()
+
+    def _tend(self) -> None:
+        """Flush, close what is full, and have the next segment ready."""
+        try:
+            self._sync()
+            self.trouble = ""
+            if self._spare is None and not self._closing:
+                self._make_spare()
+        except (OSError, Full) as error:
+            if not self.trouble:
+                log.error("the journal in %s: %s", self.folder, error)
+            self.trouble = str(error)
+        if (self._held > self.max_bytes * _ALERT) != self._alerted:
+            self._alerted = not self._alerted
+            if self._alerted:
+                log.error(
+                    "the journal holds %d MB of at most %d (journal.max_bytes): a sink is slow or away",
+                    self._held >> 20, self.max_bytes >> 20,
+                )  # fmt: skip
+
+    def _sync(self) -> None:
+        written, segment = self.written, self._segment
+        wanted = self.fsync != "off" and written > self._synced
+        try:
+            while self._retired:
+                if self.fsync != "off":
+                    self._retired[0].sync()
+                self._retired.popleft().close()
+            if wanted:
+                segment.sync()
+        except OSError as error:
+            self._tell(self.written, error)
+            raise
+        self._synced = written
+        self._tell(written, None)
+
+    def _tell(self, written: int, error: OSError | None) -> None:
+        """Let those go on who wait for records up to `written`."""
+        done = []
+        for _ in range(len(self._waiting)):
+            number, future = self._waiting.popleft()
+            if number <= written:
+                done.append(future)
+            else:
+                self._waiting.append((number, future))
+        if done:
+            done[0].get_loop().call_soon_threadsafe(_finish, done, error)
+        if self._waiting:
+            self._wake.set()
+
+    def close(self) -> None:
+        """Flush and let go of the files; nothing may be written any more."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self._sync()
+        except OSError as error:
+            log.error("the journal in %s cannot be flushed: %s", self.folder, error)
+        while self._retired:
+            self._retired.popleft().close()
+        if self._spare is not None:
+            self._discard(self._spare)
+        self._segment.close()
+
+
+def _finish(futures: list["asyncio.Future[None]"], error: OSError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum((folder / segments.file_name(number)).stat().st_size for number in segments.numbers(folder))

@@ -1,0 +1,290 @@
+"""What is written down of a call, and how: rows in the order of their columns, as MessagePack.
+
+    SETTLED   [attempt row or nil, call row or nil]     all there is to say, ready for any sink
+    INTENT    an attempt is about to be sent             what a row needs if nobody comes back to settle it
+    PROGRESS  its answer has begun                       what was known then
+    OPENED    an INTENT whose attempt is settled, while its call goes on
+    LAYOUT    the names of the columns of the rows that follow
+
+What is the same in many rows (who calls, which endpoint) is encoded once and copied.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from fairlead.call import Attempt, Call
+from fairlead.chat import Usage
+from fairlead.resources import Endpoint, Principal
+from fairlead.usage import estimates
+
+Row = Sequence[Any]
+
+_OWNERS = ("organization_id", "team_id", "environment_id", "user_id", "key_id")
+_ENDPOINT = ("provider", "model", "protocol", "credential_id")
+# What is seldom known stands last, and is left out of a row where it is not known.
+_CALL_SELDOM = ("error_code",)
+CALL_COLUMNS = (
+    "id", *_OWNERS, "operation", "protocol", "model", "provider", "upstream_model", "stream", "status", "outcome",
+    "attempts", "started_us", "first_content_us", "ended_us", *_CALL_SELDOM,
+)  # fmt: skip
+_ATTEMPT_SELDOM = (
+    "error_code", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
+    "input_audio_tokens", "output_audio_tokens", "input_image_tokens", "output_image_tokens", "cost_nano_usd",
+)  # fmt: skip
+ATTEMPT_COLUMNS = (
+    "call_id", "attempt", *_OWNERS, *_ENDPOINT, "sends", "status", "outcome", "finish_reason", "upstream_id",
+    "upstream_model", "upstream_request_id", "started_us", "first_content_us", "ended_us", "input_tokens",
+    "output_tokens", "estimated", "stream", "request_bytes", "content_bytes", *_ATTEMPT_SELDOM,
+)  # fmt: skip
+SHORT_CALL = len(CALL_COLUMNS) - len(_CALL_SELDOM)
+SHORT_ATTEMPT = len(ATTEMPT_COLUMNS) - len(_ATTEMPT_SELDOM)
+INTENT_COLUMNS = (
+    "call_id", "attempt", *_OWNERS, *_ENDPOINT, "operation", "client_protocol", "client_model", "stream",
+    "call_started_us", "started_us", "request_bytes", "request_bytes_per_token", "bytes_per_token", "output_tokens",
+)  # fmt: skip
+PROGRESS_COLUMNS = (
+    "call_id", "attempt", "sends", "status", "upstream_id", "upstream_model", "upstream_request_id",
+    "first_content_us", "input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+)  # fmt: skip
+LAYOUT = {"calls": CALL_COLUMNS, "attempts": ATTEMPT_COLUMNS, "intents": INTENT_COLUMNS, "progress": PROGRESS_COLUMNS}
+
+_SELDOM: dict[str, Any] = {**dict.fromkeys(_ATTEMPT_SELDOM, 0), "error_code": None, "cost_nano_usd": None}
+_LARGEST = (1 << 53) - 1
+_encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(list[Any]).decode
+_owners: dict[str, tuple[Principal, msgspec.Raw]] = {}
+_endpoints: dict[tuple[str, str, str, str], msgspec.Raw] = {}
+_REMEMBERED = 10_000  # of either
+
+
+class Interrupted(Struct):
+    """An attempt that nobody settled: its intent, what was known when its answer began, and how much of it came."""
+
+    intent: dict[str, Any]
+    progress: dict[str, Any] | None = None
+    content_bytes: int = 0
+
+
+# ---- telling
+
+
+def intent(attempt: Attempt) -> bytes:
+    call, guess = attempt.call, attempt.guess
+    route, envelope = call.route, call.envelope
+    return _row(
+        (
+            call.id,
+            attempt.number,
+            _who(call.principal),  # type: ignore[arg-type]  # nothing is attempted for a stranger
+            _where(attempt),
+            call.operation,
+            call.protocol.name,
+            route.model if route is not None else None,
+            1 if envelope is not None and envelope.stream else 0,
+            call.started_us,
+            attempt.started_us,
+            len(call.body),
+            guess.request_bytes_per_token,
+            guess.bytes_per_token,
+            guess.output_tokens,
+        ),
+        1,
+        _INTENT_HEAD,
+    )
+
+
+def progress(attempt: Attempt, usage: Usage | None) -> bytes:
+    told = usage or Usage(-1)
+    return _row(
+        (
+            attempt.call.id, attempt.number, attempt.sends, attempt.status, attempt.upstream_id,
+            attempt.upstream_model, attempt.upstream_request_id, attempt.first_content_us, told.input_tokens,
+            told.cached_tokens, told.cache_write_tokens, told.cache_write_1h_tokens,
+        ),
+        1,
+        _PROGRESS_HEAD,
+    )  # fmt: skip
+
+
+def settled(attempt: Attempt | None, call: Call | None) -> bytes:
+    """The rows of an attempt that has ended, of a call that has, or of both at once."""
+    return b"\x92" + (_NIL if attempt is None else _attempt(attempt)) + (_NIL if call is None else _call(call))
+
+
+def _attempt(attempt: Attempt) -> bytes:
+    call, error, envelope = attempt.call, attempt.error, attempt.call.envelope
+    used, estimated = estimates.usage(attempt)
+    seldom = (
+        used.cached_tokens, used.cache_write_tokens, used.cache_write_1h_tokens, used.reasoning_tokens,
+        used.input_audio_tokens, used.output_audio_tokens, used.input_image_tokens, used.output_image_tokens,
+    )  # fmt: skip
+    row = (
+        call.id,
+        attempt.number,
+        _who(call.principal),  # type: ignore[arg-type]
+        _where(attempt),
+        attempt.sends,
+        attempt.status,
+        attempt.outcome,
+        attempt.finish_reason,
+        attempt.upstream_id,
+        attempt.upstream_model,
+        attempt.upstream_request_id,
+        attempt.started_us,
+        attempt.first_content_us,
+        attempt.ended_us,
+        used.input_tokens,
+        used.output_tokens,
+        1 if estimated else 0,
+        1 if envelope is not None and envelope.stream else 0,
+        len(call.body),
+        attempt.content_bytes,
+    )
+    if error is None and seldom == _NOTHING:
+        return _row(row, 3, _SHORT_ATTEMPT_HEAD)
+    return _row((*row, error.code if error is not None else None, *seldom, None), 3, _ATTEMPT_HEAD)
+
+
+def _call(call: Call) -> bytes:
+    winner, envelope, route, error = call.winner, call.envelope, call.route, call.error
+    endpoint = winner.endpoint if winner is not None else None
+    row = (
+        call.id,
+        _who(call.principal),  # type: ignore[arg-type]
+        call.operation,
+        call.protocol.name,
+        route.model if route is not None else None,
+        endpoint.provider.name if endpoint is not None else None,
+        endpoint.model if endpoint is not None else None,
+        1 if envelope is not None and envelope.stream else 0,
+        call.status,
+        call.outcome,
+        len(call.attempts),
+        call.started_us,
+        call.first_content_us,
+        call.ended_us,
+    )
+    if error is None:
+        return _row(row, 1, _SHORT_CALL_HEAD)
+    return _row((*row, error.code), 1, _CALL_HEAD)
+
+
+def layout() -> bytes:
+    return _LAYOUT
+
+
+def named(names: Sequence[str], values: Row, columns: Sequence[str]) -> dict[str, Any]:
+    """A row whose columns are `names`, with all of `columns`: what another version did not know is not known."""
+    told = dict(zip(names, values, strict=False))  # the last ones may have been left out
+    return {name: told.get(name, _UNKNOWN.get(name, 0)) for name in columns}
+
+
+def whole(row: Row, columns: Sequence[str]) -> Row:
+    """`row` with what was left out of it."""
+    return row if len(row) == len(columns) else [*row, *(_SELDOM[name] for name in columns[len(row) :])]
+
+
+# ---- what was interrupted
+
+
+def interrupted(attempts: Sequence[tuple[Interrupted, bool]], ended_us: int) -> Iterable[bytes]:
+    """The records of a call that nobody ended: one for each of its attempts that is not settled yet, the call's last.
+
+    `attempts`: those known of, in their order, and whether each is settled. `ended_us`: the last time that anything
+    was seen to happen.
+    """
+    last, _ = attempts[-1]
+    rows = [_interrupted_attempt(attempt, ended_us) for attempt, done in attempts if not done]
+    told = last.intent
+    begun = last.progress is not None
+    call = {
+        **told, "id": told["call_id"], "protocol": told["client_protocol"], "model": told["client_model"],
+        "provider": told["provider"] if begun else None, "upstream_model": told["model"] if begun else None,
+        "status": 200 if begun else 0, "outcome": "interrupted", "error_code": "interrupted",
+        "attempts": told["attempt"], "started_us": told["call_started_us"],
+        "first_content_us": last.progress["first_content_us"] if last.progress is not None else None,
+        "ended_us": max(ended_us, told["call_started_us"]),
+    }  # fmt: skip
+    for row in rows[:-1]:
+        yield _encode([row, None])
+    yield _encode([rows[-1] if rows else None, [call[name] for name in CALL_COLUMNS]])
+
+
+def _interrupted_attempt(attempt: Interrupted, ended_us: int) -> list[Any]:
+    told, known = attempt.intent, attempt.progress or {}
+    used = estimates.interrupted(told, content_bytes=attempt.content_bytes)
+    row = {
+        **dict.fromkeys(ATTEMPT_COLUMNS), **_SELDOM, **told, "sends": 1, "outcome": "interrupted",
+        "error_code": "interrupted", "ended_us": max(ended_us, told["started_us"]), "estimated": 1,
+        "input_tokens": used.input_tokens, "output_tokens": used.output_tokens, "content_bytes": attempt.content_bytes,
+        **{name: value for name, value in known.items() if name in _ATTEMPT_NAMES and value != -1},
+    }  # fmt: skip
+    return [row[name] for name in ATTEMPT_COLUMNS]
+
+
+# ---- spelling
+
+
+def _row(values: tuple[Any, ...], bare: int, head: bytes) -> bytes:
+    """A row as MessagePack: `head` instead of the first `bare` bytes, for parts encoded before are several values."""
+    try:
+        return head + _encode(values)[bare:]
+    except (OverflowError, UnicodeEncodeError):
+        return head + _encode(tuple(_writable(value) for value in values))[bare:]
+
+
+def _writable(value: Any) -> Any:
+    """`value`, as near as it can be written: a provider may tell any number, and half of a surrogate pair."""
+    if isinstance(value, int):
+        return max(min(value, _LARGEST), -_LARGEST)
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+def _head(columns: Sequence[str]) -> bytes:
+    return b"\xdc" + len(columns).to_bytes(2, "big") if len(columns) > 15 else bytes([0x90 + len(columns)])
+
+
+def _who(principal: Principal) -> msgspec.Raw:
+    known = _owners.get(principal.key_id)
+    if known is None or known[0] is not principal:
+        if len(_owners) >= _REMEMBERED:
+            _owners.clear()
+        known = principal, _values(*(getattr(principal, name) for name in _OWNERS))
+        _owners[principal.key_id] = known
+    return known[1]
+
+
+def _where(attempt: Attempt) -> msgspec.Raw:
+    endpoint: Endpoint = attempt.endpoint
+    key = (endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id)
+    known = _endpoints.get(key)
+    if known is None:
+        if len(_endpoints) >= _REMEMBERED:
+            _endpoints.clear()
+        known = _endpoints[key] = _values(*key)
+    return known
+
+
+def _values(*values: str) -> msgspec.Raw:
+    return msgspec.Raw(b"".join(_encode(_writable(value)) for value in values))
+
+
+_NIL = b"\xc0"
+_NOTHING = (0,) * 8
+_INTENT_HEAD, _PROGRESS_HEAD = _head(INTENT_COLUMNS), _head(PROGRESS_COLUMNS)
+_ATTEMPT_HEAD, _SHORT_ATTEMPT_HEAD = _head(ATTEMPT_COLUMNS), _head(ATTEMPT_COLUMNS[:SHORT_ATTEMPT])
+_CALL_HEAD, _SHORT_CALL_HEAD = _head(CALL_COLUMNS), _head(CALL_COLUMNS[:SHORT_CALL])
+_ATTEMPT_NAMES = frozenset(ATTEMPT_COLUMNS)
+_LAYOUT = _encode([LAYOUT])
+_TEXTS = "outcome operation protocol client_protocol provider model credential_id".split()
+_NULLS = (
+    "error_code finish_reason upstream_id upstream_model upstream_request_id first_content_us client_model"
+    " cost_nano_usd status"
+).split()
+_UNKNOWN: dict[str, Any] = {
+    **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_NULLS), **dict.fromkeys(_OWNERS, "default"),
+    "request_bytes_per_token": 4.0, "bytes_per_token": 4.0,
+}  # fmt: skip

@@ -1,0 +1,229 @@
+"""The journal's files: how a record is framed, checked and found again, whatever happened to the bytes around it.
+
+    segment = header, header again, frames …, zeros          header: 64 bytes, with a seed of its own
+    frame   = size (24 bits), kind (3 bits), size modulo 31 (5 bits), checksum (u32), cell (u64), payload,
+              padding to 8 bytes
+
+The checksum is a CRC-32 of the payload that begins with the segment's seed, the frame's place and its first word: a
+frame is valid in one place of one segment only, so that neither old bytes nor anything a client sends can pose as one.
+A cell is the only thing that changes after it was written: it counts how many bytes of an answer have come, and checks
+itself. A size of 0 is the end. Numbers are little-endian.
+"""
+
+import mmap
+import os
+import secrets
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct
+
+VERSION = 1  # of the framing; what the records hold is told by the segment itself, see `records.LAYOUT`
+BEGIN = 128  # of the first frame
+FRAME = struct.Struct("<IIQ")
+LARGEST_PAYLOAD = (1 << 20) - 1
+
+# Kinds of records
+INTENT, PROGRESS, SETTLED, CARRIED, OPENED, LAYOUT = range(1, 7)
+
+_HEADER = struct.Struct("<8sHHIQ16sIQ")
+_MAGIC = b"FAIRLEAD"
+_COPY = 64  # bytes from the header to its copy
+_MASK = 0xFFFF_FFFF
+_SUFFIX = ".segment"
+_SIZE_CHECK = 31
+_CELL_CHECK = 1_048_573  # the largest prime below 2**20
+_ZEROS = bytes(64 << 10)
+
+
+class Position(NamedTuple):
+    """A place in a journal: what is before it has been read."""
+
+    segment: int
+    offset: int
+
+
+class Header(Struct, frozen=True):
+    """What a segment says of itself."""
+
+    journal: str  # id, 32 hex digits
+    number: int  # from 1, in the order of writing
+    size: int  # bytes of the file
+    seed: int
+    created_us: int
+
+
+class Frame(Struct, gc=False):
+    """A whole record, or, with kind 0, bytes between `begin` and `end` that are none."""
+
+    kind: int
+    payload: bytes
+    begin: int
+    end: int
+    cell: int
+
+
+class Damaged(Exception):
+    """A file that is no segment, or none that this version can read."""
+
+
+def file_name(number: int) -> str:
+    return f"{number:012d}{_SUFFIX}"
+
+
+def numbers(folder: Path) -> list[int]:
+    """Of the segments in `folder`, in their order."""
+    return sorted(int(file.stem) for file in folder.glob(f"*{_SUFFIX}") if file.stem.isdecimal())
+
+
+def read_header(begin: bytes) -> Header:
+    """Of a segment's first 128 bytes. Raises Damaged."""
+    for at in (0, _COPY):
+        told = begin[at : at + _HEADER.size]
+        check = begin[at + _HEADER.size : at + _HEADER.size + 4]
+        if len(check) == 4 and zlib.crc32(told) == int.from_bytes(check, "little"):
+            magic, version, _, size, number, journal, seed, created_us = _HEADER.unpack(told)
+            if magic == _MAGIC:
+                if version > VERSION:
+                    raise Damaged(f"a newer Fairlead wrote it (format {version}, this one knows up to {VERSION})")
+                return Header(journal.hex(), number, size, seed, created_us)
+    raise Damaged("its header is damaged")
+
+
+def cell_value(cell: int) -> int:
+    """What a cell counts; 0 if it makes no sense."""
+    value = cell >> 20
+    return value if cell & 0xF_FFFF == value % _CELL_CHECK else 0
+
+
+class Segment:
+    """A segment open for writing, by one thread."""
+
+    __slots__ = ("_file", "_map", "_pack", "at", "cells", "header", "number", "path", "seed", "size")
+
+    def __init__(self, path: Path, header: Header) -> None:
+        """Make the file: all of its room is taken at once, so that a full disk is an error here and no crash later.
+
+        Raises OSError.
+        """
+        self.path, self.header = path, header
+        self.number, self.seed, self.size = header.number, header.seed, header.size
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(self._file, 0, header.size)
+            told = _HEADER.pack(
+                _MAGIC, VERSION, 0, header.size, header.number, bytes.fromhex(header.journal), header.seed,
+                header.created_us,
+            )  # fmt: skip
+            told = (told + zlib.crc32(told).to_bytes(4, "little")).ljust(_COPY, b"\0")
+            os.pwrite(self._file, told * 2, 0)
+            self._map = mmap.mmap(self._file, header.size)
+        except BaseException:
+            os.close(self._file)
+            path.unlink(missing_ok=True)
+            raise
+        self.cells = memoryview(self._map).cast("Q")  # of the whole file, eight bytes each
+        self._pack = FRAME.pack_into
+        self.at = BEGIN  # where the next frame goes; whoever reads may read up to here
+
+    def fits(self, size: int) -> bool:
+        """Whether a payload of `size` bytes has room, and an end mark behind it."""
+        return self.at + FRAME.size + size + 8 <= self.size
+
+    def put(self, kind: int, payload: bytes) -> int:
+        """Append a record, which has to fit; the index of its cell."""
+        size, begin = len(payload), self.at
+        word = size | kind << 24 | size % _SIZE_CHECK << 27
+        self._map[begin + 16 : begin + 16 + size] = payload
+        self._pack(self._map, begin, word, zlib.crc32(payload, (self.seed + begin + word) & _MASK), 0)
+        self.at = (begin + 16 + size + 7) & -8
+        return (begin + 8) >> 3
+
+    def count(self, cell: int, value: int) -> None:
+        """Set a cell: one store of eight bytes, whole or not at all."""
+        self.cells[cell] = value << 20 | value % _CELL_CHECK
+
+    def sync(self) -> None:
+        """Wait until all of it is on the disk. Raises OSError."""
+        os.fdatasync(self._file)
+
+    def close(self) -> None:
+        self.cells.release()
+        self._map.close()
+        os.close(self._file)
+
+
+def new_header(journal: str, number: int, size: int) -> Header:
+    return Header(journal, number, size, secrets.randbits(32), time.time_ns() // 1000)
+
+
+# ---- reading
+
+
+def frames(data: bytes, base: int, seed: int, *, only: int = 0) -> Iterator[Frame]:
+    """The records in `data`, which lies at `base` of its segment, begins with a frame and holds all there is to read.
+
+    Bytes that are no record are given as one frame of kind 0, up to the next record that is whole; the zeros behind
+    the last record are not. With `only`, records of other kinds are passed over, and read only if what they say of
+    their size leads astray.
+    """
+    at, end = 0, len(data)
+    sure = at  # what is before this was checked
+    strict = 0 if only else end  # what is before this must be
+    unpack, crc32 = FRAME.unpack_from, zlib.crc32
+    while True:
+        if at + 16 > end:
+            if at <= strict or at == sure:
+                return
+            at, strict = sure, end
+            continue
+        word, check, cell = unpack(data, at)
+        size, kind = word & 0xFF_FFFF, word >> 24 & 7
+        stop = at + 16 + size
+        if at >= strict and kind != only and word and word >> 27 == size % _SIZE_CHECK:
+            at = (stop + 7) & -8
+            continue
+        if word and stop <= end:
+            payload = data[at + 16 : stop]
+            if crc32(payload, (seed + base + at + word) & _MASK) == check:
+                begin, at = at, (stop + 7) & -8
+                sure = at
+                if kind == only or not only:
+                    yield Frame(kind, payload, base + begin, base + at, cell)
+                continue
+        if sure < at and at >= strict:  # what was passed over led here
+            at, strict = sure, at + 1
+            continue
+        if not word and _only_zeros(data, at):
+            return
+        following = _next_frame(data, at + 8, base, seed)
+        yield Frame(0, b"", base + at, base + (end if following is None else following), 0)
+        if following is None:
+            return
+        sure = at = following
+
+
+def _only_zeros(data: bytes, at: int) -> bool:
+    return all(
+        data[place : place + len(_ZEROS)] == _ZEROS[: min(len(_ZEROS), len(data) - place)]
+        for place in range(at, len(data), len(_ZEROS))
+    )
+
+
+def _next_frame(data: bytes, at: int, base: int, seed: int) -> int | None:
+    """Where the next whole record is, from `at` on."""
+    for place in range(at, len(data) - 15, 8):
+        word, check, _ = FRAME.unpack_from(data, place)
+        size = word & 0xFF_FFFF
+        if (
+            word
+            and word >> 27 == size % _SIZE_CHECK
+            and place + 16 + size <= len(data)
+            and zlib.crc32(data[place + 16 : place + 16 + size], (seed + base + place + word) & _MASK) == check
+        ):
+            return place
+    return None
