@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --req
 # Bytecode is written whatever the environment says: without it each start would compile everything again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test lint dev bench lock clean
+.PHONY: help demo test lint dev bench chaos lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -33,6 +33,9 @@ dev: $(RUN) ## serve, and start again when the source changes
 
 bench: $(DEV) ## the gateway beside nginx, into bench/RESULTS.md; QUICK=1 in under two minutes
 	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+
+chaos: $(DEV) ## a gateway that dies 200 times, and what its ledger says; into docs/chaos.md; SEED=, QUICK=1
+	PYTHONPATH=src:tests $(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick,--into docs/chaos.md)
 
 lock: ## pin what requirements*.in ask for
 	for name in requirements requirements-dev; do \

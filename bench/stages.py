@@ -17,6 +17,7 @@ from fairlead.app import WIRES
 from fairlead.auth import Auth
 from fairlead.call import Attempt, Call, new_id
 from fairlead.catalog import Snapshot
+from fairlead.chat import Usage
 from fairlead.protocols.openai_answer import Decoder
 from fairlead.protocols.sse import EventCutter
 from fairlead.providers.signing import request_head
@@ -26,6 +27,8 @@ from fairlead.storage.keys import KeyStore
 from fairlead.storage.records import Records
 from fairlead.telemetry.logs import AccessLog, AccessRecord
 from fairlead.translation import between
+from fairlead.usage.books import Books, Reader
+from fairlead.usage.estimates import Estimates
 from fairlead.usage.ledger import Ledger
 
 ROUNDS = 20_000
@@ -84,16 +87,54 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
         with suppress(StopIteration):
             auth.identify(headers, {}).send(None)
 
-    ledger = Ledger(Records(database.path))
-    ledger.start()
+    books = Books(folder / "journal")
+    journal = books.own.journal
+    journal.start()
+    ledger = Ledger(journal, Estimates())
+
+    def attempted() -> Attempt:
+        attempt = Attempt(call, 1, endpoint, "openai-chat", 1_795_252_906_662_111)
+        attempt.outcome, attempt.ended_us, attempt.status, attempt.finish_reason = (
+            "ok",
+            1_795_252_906_762_111,
+            200,
+            "stop",
+        )
+        attempt.first_content_us, attempt.usage, attempt.upstream_model = 1_795_252_906_700_000, Usage(240, 31), "mock"
+        attempt.upstream_id = "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG"
+        return attempt
+
+    attempt = attempted()
+    call.attempts, call.winner, call.status, call.outcome = [attempt], attempt, 200, "ok"
+    call.started_us, call.first_content_us, call.ended_us = (
+        attempt.started_us, attempt.first_content_us, attempt.ended_us,
+    )  # fmt: skip
+
+    def intend() -> None:
+        ledger.intend(attempt)
 
     def record() -> None:
-        attempt = Attempt(call, 1, endpoint, "openai-chat", 0)
-        ledger.intend(attempt)
-        attempt.outcome, attempt.ended_us = "ok", 0
-        ledger.settle(attempt)
-        call.outcome, call.ended_us = "ok", 0
-        ledger.record(call)
+        ledger.record(call, attempt)
+
+    def moved(calls: int = 20_000) -> tuple[float, float]:
+        """CPU µs a call: from the journal into the database, and of that the reading."""
+        begin = journal.tail
+        for _ in range(calls):
+            call.id = new_id()
+            ledger.intend(attempt)
+            ledger.record(call, attempt)
+        began = time.process_time()
+        reader = Reader(books.own, begin)
+        while reader.read() is not None:
+            pass
+        read = (time.process_time() - began) / calls * 1e6
+        sink, reader = Records(database.path), Reader(books.own, begin)
+        began = time.process_time()
+        while (batch := reader.read()) is not None:
+            sink.write(batch)
+        took = (time.process_time() - began) / calls * 1e6
+        sink.close()
+        return took, read
 
     def head() -> None:
         request_head(provider, "openai-chat", "/chat/completions", credential, headers)
@@ -116,7 +157,14 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
         ("spell the request's body", cost(lambda: passing.request(call, endpoint))),
         ("spell and sign the request's head", cost(head)),
         ("read usage of a whole answer", cost(lambda: passing.answer(_ANSWER))),
-        ("intend, settle, record, and the rows in the database", cost(record)),
+        ("ledger: intend, into the journal", cost(intend)),
+        ("ledger: settle and record, into the journal", cost(record)),
+        ("ledger: count the bytes of an event", cost(lambda: ledger.progress(attempt))),
+        *zip(
+            ("ledger: a call's rows moved to the database, by its thread", "   of that, reading them"),
+            min(moved() for _ in range(3)),
+            strict=True,
+        ),
         ("access log line, written", cost(lambda: log.write(line))),
         ("an event: cut", cost(lambda: cutter.feed(EVENT))),
         ("an event: look at it, relay", cost(lambda: relayed.feed([EVENT]))),
@@ -124,7 +172,7 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
         ("an event: decode, and tell in the other protocol", cost(lambda: translated.feed([EVENT]))),
     ]  # fmt: skip
     log.close()
-    await ledger.aclose()
+    books.close()
     return found
 
 

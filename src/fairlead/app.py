@@ -36,8 +36,8 @@ from fairlead.protocols.openai_completions import OpenAICompletions
 from fairlead.protocols.openrouter_chat import OpenRouterChat, OpenRouterCompletions
 from fairlead.providers.listing import Listings
 from fairlead.providers.simulator import SimulatorTransport
-from fairlead.storage.engine import Database, open_database
 from fairlead.storage.deadletters import DeadLetters
+from fairlead.storage.engine import Database, open_database
 from fairlead.storage.keys import KeyStore
 from fairlead.storage.records import Records
 from fairlead.storage.usage import UsageStore

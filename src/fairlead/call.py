@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from fairlead.chat import Request, Usage
 from fairlead.errors import FairleadError
@@ -23,11 +23,22 @@ if TYPE_CHECKING:
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 
+class Counted(Struct, frozen=True):
+    """How bytes are counted in tokens."""
+
+    bytes_per_token: float = 4.0
+    around: int = 0  # bytes that are there however short the text
+
+    def tokens(self, size: int, *, ahead: float = 1.0) -> int:
+        """Of `size` bytes; `ahead`: which part of `around` is among them."""
+        return max(int((size - self.around * ahead) / self.bytes_per_token + 0.5), 1 if size else 0)
+
+
 class Guess(Struct, frozen=True):
     """What an attempt may use, learned from others of its model: for when nobody tells."""
 
-    request_bytes_per_token: float = 4.0
-    bytes_per_token: float = 4.0  # of an answer
+    request: Counted = Counted()
+    answer: Counted = Counted()
     output_tokens: int = 256  # of an answer nothing is known of
 
 
@@ -56,6 +67,7 @@ class Attempt(Struct, eq=False):
     usage: Usage | None = None
     content_bytes: int = 0  # of the answer, as it came: what an estimate can stand on
     guess: Guess = NO_GUESS
+    names: Raw | None = None  # who calls and which endpoint, as the journal spells them
     intent: bytes = b""  # as it stands in the journal
     noted: bytes = b""  # its progress, as it stands there
     cell: int = 0  # where the journal counts `content_bytes`; 0: nowhere

@@ -116,7 +116,7 @@ def test_every_problem_is_told_at_once_each_with_its_line(file: Path) -> None:
         ("[database]\nurl = 'sqlite:///'", "2: database.url: must be sqlite:///FILE"),
         ("[timeouts]\nconnect_seconds = 0", "2: timeouts.connect_seconds: must be 'float' > 0.0"),
         ("[timeouts]\ntotal_seconds = inf", "2: timeouts.total_seconds: must be 'float' <= 86400.0"),
-        ("[zzz]", "1: zzz: unknown section 'zzz'; known are database, defaults, keys, logging, models"),
+        ("[zzz]", "1: zzz: unknown section 'zzz'; known are database, defaults, journal, keys, logging"),
     ],
 )
 def test_what_is_not_right_is_told_with_what_would_be(file: Path, text: str, message: str) -> None:

@@ -17,7 +17,9 @@ from fairlead.storage import migrate, tables
 from fairlead.storage.engine import Database, open_database
 from fairlead.storage.keys import KeyStore, digest
 from fairlead.storage.records import Records
-from fairlead.usage.ledger import ATTEMPT_COLUMNS, CALL_COLUMNS
+from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS
+from fairlead.usage.segments import Position
+from fairlead.usage.sinks import Batch
 from gateway import environment
 
 URL = "sqlite:///fairlead.db"
@@ -101,8 +103,9 @@ def test_records_are_written_once_however_often_they_come(database: Database, co
     records = Records(database.path)
     calls = [tuple(f"c{number}" if name == "id" else 1 for name in CALL_COLUMNS) for number in range(count)]
     attempts = [tuple(f"c{number}" if name == "call_id" else 1 for name in ATTEMPT_COLUMNS) for number in range(count)]
-    records.write(calls, attempts)
-    records.write(calls, attempts)
+    for end in (Position(1, 500), Position(1, 900)):
+        assert records.write(Batch(attempts, calls, "a-journal", end)) == ()
+        assert records.position("a-journal") == end
     assert database.read("SELECT count(*) FROM calls") == [(count,)]
     assert database.read("SELECT count(*) FROM attempts") == [(count,)]
     records.close()

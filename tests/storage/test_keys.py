@@ -95,7 +95,7 @@ def test_the_first_key_may_do_everything_and_comes_once_for_ever(store: KeyStore
     assert secret is not None
     key = store.find(digest(secret))
     assert key is not None
-    assert (key.name, key.scopes) == ("admin", ("inference", "admin:*"))
+    assert (key.name, key.scopes) == ("admin", ("inference", "usage:read", "admin:*"))
     store.revoke(key.id)
     assert store.first_key() is None
 

@@ -10,6 +10,8 @@ COMMANDS = {
     "check": "fairlead.cli.check",
     "keys": "fairlead.cli.keys",
     "usage": "fairlead.cli.usage",
+    "deadletters": "fairlead.cli.deadletters",
+    "doctor": "fairlead.cli.doctor",
     "simulate": "fairlead.cli.simulate",
     "version": "fairlead.cli.version",
 }

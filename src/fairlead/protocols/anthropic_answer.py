@@ -126,10 +126,6 @@ def understood_event(payload: bytes) -> StreamEvent:
     return event
 
 
-def usage_of(message: Message) -> Usage | None:
-    return COUNTING.usage(message.usage)
-
-
 def reason(told: str | None) -> FinishReason | None:
     return _REASONS.get(told, "stop") if told else None
 
@@ -144,7 +140,7 @@ def decode(body: bytes) -> Response:
         model=message.model,
         parts=tuple(map(part, message.content or ())),
         finish_reason=reason(message.stop_reason),
-        usage=usage_of(message),
+        usage=COUNTING.usage(message.usage),
         stop_sequence=message.stop_sequence,
         raw_reason=message.stop_reason,
     )

@@ -72,7 +72,7 @@ class AnthropicMessages:
 
     def summary(self, body: bytes) -> Summary:
         message = anthropic_answer.understood(body)
-        return Summary(message.id, message.model, anthropic_answer.usage_of(message), message.stop_reason)
+        return Summary(message.id, message.model, COUNTING.usage(message.usage), message.stop_reason)
 
     def stream_reader(self) -> "StreamReader":
         return StreamReader()

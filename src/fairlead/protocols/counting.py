@@ -7,8 +7,9 @@ raises, and every figure is at least 0 and at most 2**53 - 1:
 - What is no number (null, text, a list, true, NaN), is negative or too large was not told. Digits in quotes are a
   number. Fractions are dropped.
 - If several places tell one figure, the first that is not 0 counts, in the order of the table.
-- A detail never exceeds its total: cached tokens are cut to the input; written ones to what is left of it; reasoning
-  to the output; audio to its total, and images to what is left of that.
+- A detail never exceeds its total: cached tokens are cut to the input; written ones to what is left of it (OpenRouter
+  tells a cache of Gemini's that was made for this request as both); reasoning to the output; audio to its total, and
+  images to what is left of that.
 """
 
 from collections.abc import Callable, Iterable
@@ -99,7 +100,8 @@ _ANTHROPIC_ROWS = (
     Row("cache_write_5m_tokens", "cache_creation.ephemeral_5m_input_tokens", "within", _ANTHROPIC_CACHE),
     Row("cache_write_1h_tokens", "cache_creation.ephemeral_1h_input_tokens", "within", _ANTHROPIC_CACHE),
     Row("reasoning_tokens", "output_tokens_details.thinking_tokens", "within", _THINKING),
-    # Rounds of the model. What it said is within the totals; compaction and the advisor (another model) are not.
+    # Rounds of the model. What it said is within the totals; compaction and the advisor (another model, which the
+    # gateway has no other record of) are not.
     Row("compaction", "iterations[compaction]", "rounds", _COMPACTION),
     Row("advisor", "iterations[advisor_message]", "rounds", _ADVISOR),
     Row("said", "iterations[message]", "uncounted", _COMPACTION),
@@ -112,7 +114,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
     "anthropic-messages": _ANTHROPIC_ROWS,
 }
 
-# Where usage stands in an answer, whole or streamed. The first of these that tells something counts.
+# Where usage stands in an answer or an event; the first that tells something counts. The last of a stream is its usage.
 USAGE: dict[str, tuple[Row, ...]] = {
     "openai-chat": (
         Row("usage", "usage", "total", _CHAT),
@@ -150,8 +152,12 @@ class Counting:
 
         None where it tells neither input nor output. Never raises.
         """
-        # Most chunks of a stream say null here.
-        return None if raw is NULL or bytes(raw) == b"null" else self._words(self.told(raw))
+        if raw is NULL or bytes(raw) == b"null":  # as most chunks of a stream
+            return None
+        try:
+            return self._words(self._decode(raw))
+        except (ValueError, RecursionError):
+            return self._words(self.told(raw))
 
     def words(self, told: Any) -> Usage | None:
         """What `told` says in our words; None where it tells neither input nor output."""

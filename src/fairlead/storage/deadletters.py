@@ -1,5 +1,6 @@
 """The dead letters: records that a sink refused for good, kept until somebody has them tried again or drops them."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from fairlead.storage import tables
 from fairlead.storage.engine import Database, compiled
 from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS, Row
 from fairlead.usage.sinks import Batch, Letter, Refused
+
+log = logging.getLogger("fairlead.usage")
 
 _LONGEST_REASON = 500
 
@@ -32,7 +35,7 @@ _WANTED, _ = compiled(
         _letters.c.sink == bindparam("sink"), _letters.c.wanted == literal_column("1")
     )
 )
-_LIST, _ = compiled(select(_letters).order_by(_letters.c.failed_us, _letters.c.id))
+_OF_SINK = "(?1 IS NULL OR sink = ?1)"  # parameter 1: a sink, or None for all
 
 
 class DeadLetter(Struct, frozen=True):
@@ -70,27 +73,39 @@ class DeadLetters:
             (reason[:_LONGEST_REASON], time.time_ns() // 1000, id),
         )
 
-    def list(self) -> "list[DeadLetter]":
-        """The oldest first."""
+    def list(self, sink: str | None = None, *, limit: int | None = None) -> Sequence[DeadLetter]:
+        """The oldest first: of all sinks or of one, at most `limit`."""
+        columns = ", ".join(column.name for column in _letters.c)
+        sql = f"SELECT {columns} FROM dead_letters WHERE {_OF_SINK} ORDER BY failed_us, id LIMIT ?2"
         return [
             DeadLetter(id, sink, call_id, reason, msgspec.Raw(record.encode()), failed_us, tries, bool(wanted))
-            for id, sink, call_id, reason, record, failed_us, tries, wanted in self._database.read(_LIST)
+            for id, sink, call_id, reason, record, failed_us, tries, wanted in self._database.read(
+                sql, (sink, -1 if limit is None else limit)
+            )
         ]
 
-    def retry(self, ids: Sequence[str] | None) -> int:
-        """Have those with `ids` (None: all) tried again by a running gateway; how many there are."""
-        return self._each("UPDATE dead_letters SET wanted = 1", ids)
+    def unknown(self, ids: Sequence[str]) -> Sequence[str]:
+        """Those of `ids` that there are no letters of."""
+        return [id for id in ids if not self._database.read("SELECT 1 FROM dead_letters WHERE id = ?", (id,))]
 
-    def drop(self, ids: Sequence[str] | None) -> int:
-        """Delete those with `ids` (None: all); how many there were."""
-        return self._each("DELETE FROM dead_letters", ids)
+    def sinks(self) -> Sequence[str]:
+        """That refused them."""
+        return [sink for (sink,) in self._database.read("SELECT DISTINCT sink FROM dead_letters ORDER BY sink")]
 
-    def count(self) -> int:
-        return int(self._database.read("SELECT count(*) FROM dead_letters")[0][0])
+    def retry(self, ids: Sequence[str] | None, *, sink: str | None = None) -> int:
+        """Have those with `ids` (None: all, of a sink or of every) tried again by a gateway; how many there are."""
+        return self._each("UPDATE dead_letters SET wanted = 1", ids, sink)
 
-    def _each(self, sql: str, ids: Sequence[str] | None) -> int:
+    def drop(self, ids: Sequence[str] | None, *, sink: str | None = None) -> int:
+        """Delete those with `ids` (None: all, of a sink or of every); how many there were."""
+        return self._each("DELETE FROM dead_letters", ids, sink)
+
+    def count(self, sink: str | None = None) -> int:
+        return int(self._database.read(f"SELECT count(*) FROM dead_letters WHERE {_OF_SINK}", (sink,))[0][0])
+
+    def _each(self, sql: str, ids: Sequence[str] | None, sink: str | None) -> int:
         if ids is None:
-            return self._change(sql)
+            return self._change(f"{sql} WHERE {_OF_SINK}", (sink,))
         return sum(self._change(f"{sql} WHERE id = ?", (id,)) for id in ids)
 
     def _change(self, sql: str, parameters: Sequence[object] = ()) -> int:
@@ -107,10 +122,14 @@ def store(cursor: sqlite3.Cursor, sink: str, refused: Sequence[Refused]) -> None
         else:
             call_id, number = str((each.call or [""])[0]), ""
         values = {
-            "id": f"{sink}:{call_id}{number}", "sink": sink, "call_id": call_id, "reason": each.reason[:_LONGEST_REASON],
-            "record": _told(each), "failed_us": now, "tries": 1, "wanted": 0,
+            "id": f"{sink}:{call_id}{number}", "sink": sink, "call_id": call_id,
+            "reason": each.reason[:_LONGEST_REASON], "record": _told(each), "failed_us": now, "tries": 1, "wanted": 0,
         }  # fmt: skip
         cursor.execute(_BURY, [values[name] for name in _ORDER])
+    if refused:
+        log.error(
+            "the sink %s refused %d records: fairlead deadletters list (%s)", sink, len(refused), refused[0].reason
+        )
 
 
 def _told(refused: Refused) -> str:

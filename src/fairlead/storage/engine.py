@@ -21,6 +21,8 @@ from fairlead.errors import InvalidConfig
 from fairlead.storage import migrate
 
 _BUSY_SECONDS = 5.0
+_CHECKPOINT_PAGES = 2000
+_MARK = "database"  # a file in the state folder that says where the database was
 _PREFIX = "sqlite:///"
 Row = tuple[Any, ...]
 
@@ -37,6 +39,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
@@ -88,14 +91,27 @@ class Database:
 def open_database(url: str, folder: Path) -> Database:
     """The database at `url`, created and brought up to date; a relative path lies below `folder`.
 
-    Both belong to this user alone, if they are made here. Raises InvalidConfig.
+    Both belong to this user alone, if they are made here. One that was here before and is gone is not made again: an
+    empty one would know no key. Raises InvalidConfig.
     """
     path = folder / url.removeprefix(_PREFIX)
+    mark = folder / _MARK
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists() and mark.exists() and mark.read_text() == str(path.absolute()):
+            raise InvalidConfig(
+                f"the database {path} was here and is gone: bring it back, or delete {mark} to begin with an empty one",
+                path="database.url",
+            )
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         migrate.ensure(path)
+        _write(mark, str(path.absolute()))
         return Database(path)
     except (OSError, sqlite3.Error) as error:
         raise InvalidConfig(f"the database {path} cannot be opened: {error}", path="database.url") from error
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)

@@ -46,6 +46,9 @@ class Ambiguous(Exception):
         self.ids = ids
 
 
+_ANY = "SELECT 1 FROM keys LIMIT 1"
+
+
 class KeyStore:
     """The table of keys. Its calls block: the event loop asks from a thread. All raise sqlite3.Error."""
 
@@ -59,8 +62,10 @@ class KeyStore:
 
     def first_key(self) -> str | None:
         """The secret of a first key that may do everything; None if there has ever been a key."""
+        if self._database.read(_ANY):  # a database that somebody else is writing to keeps no start waiting
+            return None
         with self._database.writing() as cursor:
-            if cursor.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None:
+            if cursor.execute(_ANY).fetchone() is not None:
                 return None
             return _create(cursor, "admin", ALL_SCOPES)[0]
 

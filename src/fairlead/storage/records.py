@@ -113,7 +113,7 @@ class _Insert:
 
     def _text(self, table: Table, columns: Sequence[str]) -> tuple[str, str]:
         """For one row, and for many at once."""
-        given = {name: bindparam(name) for name in columns}
+        given = {name: bindparam(name, type_=table.c[name].type) for name in columns}
         one, order = compiled(insert(table).values(given).on_conflict_do_nothing())
         assert tuple(order) == tuple(columns), f"{table.name}: table and journal differ in the order of columns"
         values = f"({', '.join('?' * len(columns))})"

@@ -60,7 +60,7 @@ class Courier:
     def forget(self, source: Source) -> None:
         """`source` is finished and gone."""
         for known in (self.secured, self._readers, self._held, self._reached):
-            known.pop(source.id, None)  # type: ignore[attr-defined]
+            known.pop(source.id, None)
         self.sink.forget(source.id)
 
     def _arrived(self, wanted: Position, seconds: float | None) -> bool:
@@ -112,10 +112,6 @@ class Courier:
         refused = self.sink.write(batch)
         if refused:
             self.letters.bury(self.sink.name, refused)
-            log.error(
-                "the sink %s refused %d records: fairlead deadletters list (%s)",
-                self.sink.name, len(refused), refused[0].reason,
-            )  # fmt: skip
         self.seen(batch)
 
     def _note(self, source: Source, reached: Position) -> None:

@@ -10,32 +10,49 @@ from typing import Any
 
 from msgspec import Struct
 
-from fairlead.call import Attempt, Guess
+from fairlead.call import Attempt, Counted, Guess
 from fairlead.chat import Usage
 
-_WHOLE = Guess(4.0, 4.0)
-_STREAMED = Guess(4.0, 200.0)
+_WHOLE = Guess(Counted(4.0), Counted(4.0))
+_STREAMED = Guess(Counted(4.0), Counted(200.0))
+_SPREAD = 0.1  # of lengths, in relation to the mean: with less there is no line to be drawn
 _WEIGHT = 0.05  # of a new attempt against what was learned before
 _REMEMBERED = 5_000  # models
 
 Key = tuple[str, str, bool]  # provider, model, streamed
 
 
+class _Line(Struct):
+    """Bytes against tokens: so many whatever the text, and so many for each token of it. The newest count most."""
+
+    bytes: float
+    tokens: float
+    variance: float = 0.0  # of tokens
+    covariance: float = 0.0
+
+    def add(self, bytes: int, tokens: int) -> None:
+        more, longer = tokens - self.tokens, bytes - self.bytes
+        self.tokens += more * _WEIGHT
+        self.bytes += longer * _WEIGHT
+        self.variance = (1 - _WEIGHT) * (self.variance + _WEIGHT * more * more)
+        self.covariance = (1 - _WEIGHT) * (self.covariance + _WEIGHT * more * longer)
+
+    def counted(self) -> Counted:
+        slope = self.bytes / self.tokens
+        if self.variance > (_SPREAD * self.tokens) ** 2:
+            slope = min(max(self.covariance / self.variance, slope / 4), slope)
+        return Counted(slope, int(self.bytes - slope * self.tokens))
+
+
 class _Learned(Struct):
-    """Of one model, streamed or not: averages, the newest attempts counting most, and the guess they give."""
+    """Of one model, streamed or not."""
 
-    request_bytes: float
-    input_tokens: float
-    content_bytes: float
-    output_tokens: float
-    guess: Guess
+    request: _Line
+    answer: _Line
+    guess: Guess = Guess()
 
-    def add(self, request_bytes: int, input_tokens: int, content_bytes: int, output_tokens: int) -> None:
-        self.request_bytes += (request_bytes - self.request_bytes) * _WEIGHT
-        self.input_tokens += (input_tokens - self.input_tokens) * _WEIGHT
-        self.content_bytes += (content_bytes - self.content_bytes) * _WEIGHT
-        self.output_tokens += (output_tokens - self.output_tokens) * _WEIGHT
-        self.guess = _guess(self.request_bytes, self.input_tokens, self.content_bytes, self.output_tokens)
+    def guessed(self) -> Guess:
+        return Guess(self.request.counted(), self.answer.counted(), int(self.answer.tokens + 0.5))
 
 
 class Estimates:
@@ -59,16 +76,14 @@ class Estimates:
             return
         known = self._learned.get(key)
         if known is not None:
-            known.add(request_bytes, input_tokens, content_bytes, output_tokens)
-            return
-        while len(self._learned) >= _REMEMBERED:
-            del self._learned[next(iter(self._learned))]
-        told = (request_bytes, input_tokens, content_bytes, output_tokens)
-        self._learned[key] = _Learned(*told, _guess(*told))
-
-
-def _guess(request_bytes: float, input_tokens: float, content_bytes: float, output_tokens: float) -> Guess:
-    return Guess(request_bytes / input_tokens, content_bytes / output_tokens, int(output_tokens + 0.5))
+            known.request.add(request_bytes, input_tokens)
+            known.answer.add(content_bytes, output_tokens)
+        else:
+            while len(self._learned) >= _REMEMBERED:
+                del self._learned[next(iter(self._learned))]
+            known = _Learned(_Line(request_bytes, input_tokens), _Line(content_bytes, output_tokens))
+            self._learned[key] = known
+        known.guess = known.guessed()
 
 
 def usage(attempt: Attempt) -> tuple[Usage, bool]:
@@ -80,16 +95,17 @@ def usage(attempt: Attempt) -> tuple[Usage, bool]:
         return attempt.usage, False
     guess = attempt.guess
     if attempt.content_bytes:
-        return Usage(_input(attempt), int(attempt.content_bytes / guess.bytes_per_token) + 1), True
+        return Usage(sent(attempt), guess.answer.tokens(attempt.content_bytes, ahead=0.5)), True
     if _unknown(attempt):
         envelope = attempt.call.envelope
         stream = envelope is not None and envelope.stream
-        return Usage(_input(attempt), 0 if stream else guess.output_tokens), True
+        return Usage(sent(attempt), 0 if stream else guess.output_tokens), True
     return Usage(), False
 
 
-def _input(attempt: Attempt) -> int:
-    return int(len(attempt.call.body) / attempt.guess.request_bytes_per_token) + 1
+def sent(attempt: Attempt) -> int:
+    """Input tokens of its request: an estimate."""
+    return attempt.guess.request.tokens(len(attempt.call.body))
 
 
 def _unknown(attempt: Attempt) -> bool:
@@ -101,7 +117,7 @@ def _unknown(attempt: Attempt) -> bool:
 
 def interrupted(intent: Mapping[str, Any], *, content_bytes: int) -> Usage:
     """What an attempt used whose process died: up to where its answer came, or all of it if it was to come whole."""
-    sent = int(intent["request_bytes"] / intent["request_bytes_per_token"]) + 1
-    if intent["stream"]:
-        return Usage(sent, int(content_bytes / intent["bytes_per_token"] + 0.5))
-    return Usage(sent, intent["output_tokens"])
+    if not intent["stream"]:
+        return Usage(intent["input_tokens"], intent["output_tokens"])
+    counted = Counted(intent["bytes_per_token"], intent["around_bytes"])
+    return Usage(intent["input_tokens"], counted.tokens(content_bytes, ahead=0.5))

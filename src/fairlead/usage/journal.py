@@ -57,7 +57,7 @@ class Journal:
         self.trouble = ""  # why it cannot be flushed, or go on
         self._held = _bytes_in(folder)  # on the disk, all segments
         self._layout = records.layout()
-        self._spare: Segment | None = None
+        self.spare: Segment | None = None  # made ahead of time
         self._retired: deque[Segment] = deque()  # full, not yet flushed and closed
         self._synced = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -83,8 +83,7 @@ class Journal:
 
     def reserve(self, owed: int) -> None:
         """Make sure there is room for `owed` settlements more. Raises Full."""
-        wanted = (owed + 1) * _LARGEST_SETTLED
-        if self._segment.size - self._segment.at < wanted and self._spare is None:
+        if self._segment.size - self._segment.at < (owed + 1) * _LARGEST_SETTLED:
             self._make_spare()
 
     def _rotate(self, size: int) -> None:
@@ -92,7 +91,7 @@ class Journal:
         carried = list(self.carry())
         needed = size + sum(len(payload) + 32 for _, payload, _ in carried) + len(self._layout) + 256
         with self._lock:
-            spare, self._spare = self._spare, None
+            spare, self.spare = self.spare, None
             if spare is not None and spare.size - spare.at < needed:
                 self._discard(spare)
                 spare = None
@@ -114,8 +113,8 @@ class Journal:
 
     def _make_spare(self) -> None:
         with self._lock:
-            if self._spare is None:
-                self._spare = self._make(self._segment.number + 1, self.segment_bytes)
+            if self.spare is None:
+                self.spare = self._make(self._segment.number + 1, self.segment_bytes)
 
     def _make(self, number: int, size: int) -> Segment:
         if self._held + size > self.max_bytes:
@@ -128,7 +127,7 @@ class Journal:
     def _made(self, number: int, size: int) -> Segment:
         path = self.folder / segments.file_name(number)
         segment = Segment(path, segments.new_header(self.id, number, size))
-        self._held += size
+        self._held += segment.size
         return segment
 
     def _discard(self, segment: Segment) -> None:
@@ -189,7 +188,7 @@ class Journal:
         try:
             self._sync()
             self.trouble = ""
-            if self._spare is None and not self._closing:
+            if self.spare is None and not self._closing:
                 self._make_spare()
         except (OSError, Full) as error:
             if not self.trouble:
@@ -207,12 +206,12 @@ class Journal:
         written, segment = self.written, self._segment
         wanted = self.fsync != "off" and written > self._synced
         try:
+            if wanted:
+                segment.sync()  # before it can be retired, and closed
             while self._retired:
                 if self.fsync != "off":
                     self._retired[0].sync()
                 self._retired.popleft().close()
-            if wanted:
-                segment.sync()
         except OSError as error:
             self._tell(self.written, error)
             raise
@@ -245,8 +244,8 @@ class Journal:
             log.error("the journal in %s cannot be flushed: %s", self.folder, error)
         while self._retired:
             self._retired.popleft().close()
-        if self._spare is not None:
-            self._discard(self._spare)
+        if self.spare is not None:
+            self._discard(self.spare)
         self._segment.close()
 
 

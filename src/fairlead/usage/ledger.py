@@ -44,7 +44,8 @@ class Ledger:
         try:
             if self._owed:
                 self._pay()
-            journal.reserve(len(self._open))
+            if journal.spare is None:
+                journal.reserve(len(self._open))
             attempt.cell = journal.append(INTENT, payload)
         except Full as full:
             if self.on_full == "drop":

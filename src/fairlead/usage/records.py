@@ -43,7 +43,8 @@ SHORT_CALL = len(CALL_COLUMNS) - len(_CALL_SELDOM)
 SHORT_ATTEMPT = len(ATTEMPT_COLUMNS) - len(_ATTEMPT_SELDOM)
 INTENT_COLUMNS = (
     "call_id", "attempt", *_OWNERS, *_ENDPOINT, "operation", "client_protocol", "client_model", "stream",
-    "call_started_us", "started_us", "request_bytes", "request_bytes_per_token", "bytes_per_token", "output_tokens",
+    "call_started_us", "started_us", "request_bytes", "input_tokens", "bytes_per_token", "around_bytes",
+    "output_tokens",
 )  # fmt: skip
 PROGRESS_COLUMNS = (
     "call_id", "attempt", "sends", "status", "upstream_id", "upstream_model", "upstream_request_id",
@@ -56,7 +57,8 @@ _LARGEST = (1 << 53) - 1
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(list[Any]).decode
 _owners: dict[str, tuple[Principal, msgspec.Raw]] = {}
-_endpoints: dict[tuple[str, str, str, str], msgspec.Raw] = {}
+# By identity: who and what an entry is about lives as long as the entry.
+_attempted: dict[tuple[int, int, str, str], tuple[Principal, Endpoint, msgspec.Raw]] = {}
 _REMEMBERED = 10_000  # of either
 
 
@@ -73,13 +75,13 @@ class Interrupted(Struct):
 
 def intent(attempt: Attempt) -> bytes:
     call, guess = attempt.call, attempt.guess
+    attempt.names = _names(attempt)
     route, envelope = call.route, call.envelope
     return _row(
         (
             call.id,
             attempt.number,
-            _who(call.principal),  # type: ignore[arg-type]  # nothing is attempted for a stranger
-            _where(attempt),
+            attempt.names,
             call.operation,
             call.protocol.name,
             route.model if route is not None else None,
@@ -87,8 +89,9 @@ def intent(attempt: Attempt) -> bytes:
             call.started_us,
             attempt.started_us,
             len(call.body),
-            guess.request_bytes_per_token,
-            guess.bytes_per_token,
+            estimates.sent(attempt),
+            guess.answer.bytes_per_token,
+            guess.answer.around,
             guess.output_tokens,
         ),
         1,
@@ -124,8 +127,7 @@ def _attempt(attempt: Attempt) -> bytes:
     row = (
         call.id,
         attempt.number,
-        _who(call.principal),  # type: ignore[arg-type]
-        _where(attempt),
+        attempt.names or _names(attempt),
         attempt.sends,
         attempt.status,
         attempt.outcome,
@@ -257,15 +259,19 @@ def _who(principal: Principal) -> msgspec.Raw:
     return known[1]
 
 
-def _where(attempt: Attempt) -> msgspec.Raw:
-    endpoint: Endpoint = attempt.endpoint
-    key = (endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id)
-    known = _endpoints.get(key)
+def _names(attempt: Attempt) -> msgspec.Raw:
+    """Who calls, and which endpoint: nine values."""
+    principal, endpoint = attempt.call.principal, attempt.endpoint
+    assert principal is not None  # nothing is attempted for a stranger
+    key = (id(principal), id(endpoint), attempt.protocol, attempt.credential_id)
+    known = _attempted.get(key)
     if known is None:
-        if len(_endpoints) >= _REMEMBERED:
-            _endpoints.clear()
-        known = _endpoints[key] = _values(*key)
-    return known
+        if len(_attempted) >= _REMEMBERED:
+            _attempted.clear()
+        named = _values(endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id)
+        known = principal, endpoint, msgspec.Raw(bytes(_who(principal)) + bytes(named))
+        _attempted[key] = known
+    return known[2]
 
 
 def _values(*values: str) -> msgspec.Raw:
@@ -286,5 +292,5 @@ _NULLS = (
 ).split()
 _UNKNOWN: dict[str, Any] = {
     **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_NULLS), **dict.fromkeys(_OWNERS, "default"),
-    "request_bytes_per_token": 4.0, "bytes_per_token": 4.0,
+    "bytes_per_token": 4.0,
 }  # fmt: skip

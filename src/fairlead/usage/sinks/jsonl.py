@@ -2,8 +2,8 @@
 
     {"kind":"attempt","call_id":"gen-…","attempt":1,…}        {"kind":"call","id":"gen-…",…}
 
-Times are epoch microseconds, money is nano-USD. After a crash the last lines may come again, with the same ids. The file
-may be moved away at any time, as logrotate does: a new one is begun.
+Times are epoch microseconds, money is nano-USD. After a crash the last lines may come again, with the same ids. The
+file may be moved away at any time, as logrotate does: a new one is begun.
 """
 
 import os
