@@ -129,7 +129,7 @@ class Chaos:
         self.gateway: subprocess.Popen[str] | None = None
         self.up = asyncio.Event()
         self.over = False
-        self.busy = 0  # calls under way
+        self.calls: set[asyncio.Task[None]] = set()  # under way
 
     async def run(self) -> Report:
         began = time.monotonic()
@@ -149,10 +149,8 @@ class Chaos:
             self.over = True
             await self._start()
             await load
-            async with asyncio.timeout(60):
-                while self.busy:
-                    await asyncio.sleep(0.05)
-            await asyncio.sleep(1)  # the last attempts that nobody waits for
+            if self.calls:
+                await asyncio.wait(self.calls)
             await self._end(signal.SIGTERM)
         self._compare()
         self.report.seconds = time.monotonic() - began
@@ -203,12 +201,8 @@ class Chaos:
 
     async def _start(self) -> None:
         """Start the gateway; where it cannot, try again, as whoever supervises it would."""
-        command = [sys.executable, "-m", "fairlead", "serve", "--config", str(self.config)]
         while True:
-            with open(self.folder / "gateway.log", "a") as log:
-                self.gateway = subprocess.Popen(
-                    command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder, env=environment()
-                )
+            self.gateway = self._started()
             assert self.gateway.stdout is not None
             while line := await asyncio.to_thread(self.gateway.stdout.readline):
                 if "listens on" in line:
@@ -218,6 +212,13 @@ class Chaos:
             self.gateway.wait()
             self.report.did["starts refused"] += 1
             await asyncio.sleep(0.5)
+
+    def _started(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fairlead", "serve", "--config", str(self.config)]
+        with open(self.folder / "gateway.log", "a") as log:
+            return subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder, env=environment()
+            )
 
     async def _end(self, how: signal.Signals) -> None:
         assert self.gateway is not None
@@ -265,7 +266,7 @@ class Chaos:
         if self.plan.seconds_away:
             await self._take_away()
         if self.plan.seconds_full:
-            await self._fill()
+            await asyncio.to_thread(self._fill)
 
     def _lock(self) -> None:
         with closing(sqlite3.connect(self.state / "fairlead.db", timeout=60, isolation_level=None)) as connection:
@@ -286,7 +287,7 @@ class Chaos:
         away.rmdir()
         self.report.did["seconds without the database"] += int(self.plan.seconds_away)
 
-    async def _fill(self) -> None:
+    def _fill(self) -> None:
         ballast = self.state / "ballast"
         until = time.monotonic() + self.plan.seconds_full
         with open(ballast, "wb", buffering=0) as file:
@@ -294,7 +295,7 @@ class Chaos:
                 with suppress(OSError):
                     while True:
                         file.write(bytes(16 << 10))
-                await asyncio.sleep(0.2)
+                time.sleep(0.2)
         ballast.unlink()
         self.report.did["seconds with the disk full"] += int(self.plan.seconds_full)
 
@@ -302,7 +303,7 @@ class Chaos:
 
     async def _load(self) -> None:
         """Calls at a steady rate, whatever becomes of them."""
-        loop, calls = asyncio.get_running_loop(), set()
+        loop = asyncio.get_running_loop()
         due = loop.time()
         while not self.over:
             due += self.random.expovariate(self.plan.rate)
@@ -311,8 +312,8 @@ class Chaos:
                 await self.up.wait()
                 due = loop.time()
             task = asyncio.create_task(self._call())
-            calls.add(task)
-            task.add_done_callback(calls.discard)
+            self.calls.add(task)
+            task.add_done_callback(self.calls.discard)
 
     async def _call(self) -> None:
         kind = self.random.choices(
@@ -330,11 +331,7 @@ class Chaos:
         if kind == "translated":
             path, body["max_tokens"] = "/v1/messages", 1000
         patience = self.random.uniform(0.005, 0.5) if kind == "hang up" else 20.0
-        self.busy += 1
-        try:
-            self.report.answers[await self._ask(path, json.dumps(body).encode(), patience)] += 1
-        finally:
-            self.busy -= 1
+        self.report.answers[await self._ask(path, json.dumps(body).encode(), patience)] += 1
 
     async def _ask(self, path: str, body: bytes, patience: float) -> str:
         writer = None
