@@ -2,13 +2,25 @@
 
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from xml.etree import ElementTree
+
+
+def mounts() -> bool:
+    """Whether this user may mount a file system."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False)
+        return not done.returncode and not subprocess.run(["umount", folder], check=False).returncode
+
 
 # What a reason "not on this machine: NAME" stands for, and whether it is here.
 HERE = {
     "nginx": lambda: shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is not None,
     "node": lambda: shutil.which("node") is not None,
+    "root": lambda: os.geteuid() == 0,
+    "mounts": mounts,
     "recordings (FAIRLEAD_SHARED)": lambda: os.path.isdir(os.environ["FAIRLEAD_SHARED"]),
 }
 REASON = "not on this machine: "

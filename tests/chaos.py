@@ -176,7 +176,7 @@ class Chaos:
     def _room(self) -> Iterator[None]:
         """A small file system for the state folder, so that it can be full."""
         self.state.mkdir()
-        size = 96 << 20
+        size = 1 << 30
         mounted = (
             os.geteuid() == 0
             and subprocess.run(
@@ -292,9 +292,10 @@ class Chaos:
         until = time.monotonic() + self.plan.seconds_full
         with open(ballast, "wb", buffering=0) as file:
             while time.monotonic() < until:
-                with suppress(OSError):
-                    while True:
-                        file.write(bytes(16 << 10))
+                for piece in (1 << 20, 4 << 10):
+                    with suppress(OSError):
+                        while True:
+                            file.write(bytes(piece))
                 time.sleep(0.2)
         ballast.unlink()
         self.report.did["seconds with the disk full"] += int(self.plan.seconds_full)

@@ -9,7 +9,7 @@ import pytest
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import OTHER_VARIABLES, SCALARS, load, located, variables
 from fairlead.resources import Credential, Endpoint, Policy, Principal, Provider, Signing
-from fairlead.settings import Settings
+from fairlead.settings import Settings, Sink
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-of-thirty-two-characters"
@@ -122,6 +122,34 @@ def test_every_problem_is_told_at_once_each_with_its_line(file: Path) -> None:
 def test_what_is_not_right_is_told_with_what_would_be(file: Path, text: str, message: str) -> None:
     [problem] = problems(file, text)
     assert problem.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[journal]\nfsync = 'now'", "2: journal.fsync: Invalid enum value 'now'"),
+        ("[journal]\nmax_bytes = 1000", "2: journal.max_bytes: must be 'int' >= 1048576"),
+        (
+            "[journal]\nmax_bytes = 2_000_000\nsegment_bytes = 1_000_000",
+            "2: journal.max_bytes: must be four times journal.segment_bytes or more",
+        ),
+        ("[journal]\nfsnyc = 'off'", "2: journal.fsnyc: unknown option 'fsnyc'; did you mean 'fsync'?"),
+        ("[sinks.a]", "1: sinks.a.path: must be told: the file that gets the lines"),
+        ("[sinks.a]\npath = 5", "2: sinks.a.path: must be 'str'"),
+        ("[sinks.a]\npath = 'x'\nkind = 'csv'", "3: sinks.a.kind: Invalid enum value 'csv'"),
+        ("[sinks.database]\npath = 'x'", "1: sinks.database: a sink's name has letters"),
+        ("[sinks.'a/b']\npath = 'x'", "1: sinks.a/b: a sink's name has letters"),
+        ("[sinks.a]\npath = 'x'\n[sinks.b]\npath = 'x'", "4: sinks.b.path: is that of the sink 'a' as well"),
+    ],
+)
+def test_what_is_wrong_with_the_journal_or_a_sink_is_told(file: Path, text: str, message: str) -> None:
+    assert problems(file, text)[0].startswith(message)
+
+
+def test_sinks_are_taken_by_their_names(file: Path) -> None:
+    wishes = read(file, "[sinks.archive]\npath = '/var/log/usage.jsonl'\n[journal]\nfsync = 'always'")
+    assert wishes.settings.sinks == {"archive": Sink("/var/log/usage.jsonl")}
+    assert wishes.settings.journal.fsync == "always"
 
 
 # ---- the environment

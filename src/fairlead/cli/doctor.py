@@ -85,7 +85,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     path = folder / settings.database.url.removeprefix("sqlite:///")
     facts: databases.Facts | None = None
     try:
-        facts = databases.look(path) if path.exists() else databases.Facts()
+        facts = databases.look(path) if os.path.exists(path) else databases.Facts()
         yield from database(path, facts)
     except (databases.Unreadable, OSError) as error:
         yield _unreadable(path, error)
@@ -133,7 +133,7 @@ def fsync(journal: Journal) -> Finding:
 def state_folder(folder: Path) -> Finding:
     """Whether there is one that only we can use, or one can be made."""
     name, quoted = "state folder", shlex.quote(str(folder))
-    if not folder.exists():
+    if not os.path.exists(folder):  # of one that cannot be asked for: False
         parent = _existing(folder)
         if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
             return Finding(name, "ok", f"{folder} is not there yet; the first start makes it")
@@ -243,9 +243,9 @@ def slot(found: journals.Slot, journal: Journal) -> Finding:
     name = f"journal {Path(found.path).name}"
     facts = {field: getattr(found, field) for field in ("path", "held", "segments", "bytes", "unread", "open_calls")}
     who = "a running process holds it" if found.held else "no process holds it"
-    what = f"{found.segments} segment{'s' if found.segments != 1 else ''}, {_size(found.bytes)}"
+    what = f"{_counted(found.segments, 'segment')}, {_size(found.bytes)}"
     unread = "" if found.unread is None else f", {_size(found.unread)} not yet in the database"
-    calls = f", {found.open_calls} calls that nobody ended" if found.open_calls else ""
+    calls = f", {_counted(found.open_calls, 'call')} that nobody ended" if found.open_calls else ""
     told = f"{who}; {what}{unread}{calls}"
     if found.trouble and not found.held:
         if "newer" in found.trouble:
@@ -274,7 +274,8 @@ def damage(slots: Sequence[journals.Slot]) -> Finding:
         return Finding("damage", "ok", "none", "", facts)
     return Finding(
         "damage", "warning",
-        f"{len(pieces)} pieces that are no records and {len(files)} files that are no segments are kept: "
+        f"kept aside: {_counted(len(pieces), 'piece')} that are no records, {_counted(len(files), 'file')} that are no"
+        " segments: "
         f"{', '.join([*pieces, *files][:3])}{' …' if len(pieces) + len(files) > 3 else ''}",
         "have the disk and its log looked at; delete them when nobody wants to look into them", facts,
     )  # fmt: skip
@@ -282,7 +283,7 @@ def damage(slots: Sequence[journals.Slot]) -> Finding:
 
 def database(path: Path, facts: databases.Facts) -> Iterator[Finding]:
     """The file, its schema, and what is in it."""
-    if not path.exists():
+    if not os.path.exists(path):
         parent = _existing(path.parent)
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             to_do = "set database.url to a file in a folder that this user may write to"
@@ -315,7 +316,7 @@ def database(path: Path, facts: databases.Facts) -> Iterator[Finding]:
 def dead_letters(count: int) -> Finding:
     if not count:
         return Finding("dead letters", "ok", "none", "", {"count": 0})
-    found = f"{count} record{'s' if count != 1 else ''} that a sink refused"
+    found = f"{_counted(count, 'record')} that a sink refused"
     to_do = "fairlead deadletters list tells why; then retry or drop them"
     return Finding("dead letters", "warning", found, to_do, {"count": count})
 
@@ -328,8 +329,11 @@ def newest(ended_us: int | None, now_us: int) -> Finding:
 
 
 def _unreadable(path: Path, error: Exception) -> Finding:
-    to_do = "keep the file, and start from a copy of it that is whole: records wait in the journal meanwhile"
-    return Finding("database", "problem", f"{path} cannot be opened: {error}", to_do)
+    found = f"{path} cannot be opened: {error}"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return Finding("database", "problem", found, "let the user that the gateway runs as read and write it")
+    to_do = "keep the file, and put a copy that is whole in its place: no gateway starts with this one"
+    return Finding("database", "problem", found, to_do)
 
 
 def _journals(folder: Path, settings: Settings, facts: databases.Facts | None) -> Iterator[Finding]:
@@ -360,26 +364,29 @@ def _shown(findings: Sequence[Finding]) -> str:
         if finding.to_do:
             lines.append(f"{'':{width + 9}}  {finding.to_do}")
     counts = {state: sum(finding.state == state for finding in findings) for state in ("problem", "warning")}
-    told = [f"{count} {state}{'s' if count != 1 else ''}" for state, count in counts.items() if count]
+    told = [_counted(count, state) for state, count in counts.items() if count]
     return "\n".join([*lines, "", f"{', '.join(told) or 'Nothing is wrong'}."])
 
 
 def _plain(finding: Finding) -> Finding:
     """Each text in one line, of what can be printed: a path may be any bytes."""
-    texts = {
-        name: "".join(character if character.isprintable() else "?" for character in getattr(finding, name))
-        for name in ("found", "to_do")
-    }
-    facts = msgspec.to_builtins(finding.facts)
-    for name, value in facts.items():
-        if isinstance(value, str):
-            facts[name] = value.encode(errors="replace").decode()
-    return msgspec.structs.replace(finding, **texts, facts=facts)
+    found, to_do = (
+        "".join(character if character.isprintable() else "?" for character in text)
+        for text in (finding.found, finding.to_do)
+    )
+    facts = {name: _encodable(value) for name, value in finding.facts.items()}
+    return msgspec.structs.replace(finding, found=found, to_do=to_do, facts=facts)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encodable(each) for each in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _existing(path: Path) -> Path:
     """`path`, or the nearest above it that is there."""
-    return next((place for place in (path, *path.parents) if place.exists()), Path("/"))
+    return next((place for place in (path, *path.parents) if os.path.exists(place)), Path("/"))
 
 
 def _not_a_place(path: Path) -> str:
@@ -388,6 +395,10 @@ def _not_a_place(path: Path) -> str:
 
 def _limit(number: int) -> int | None:
     return None if number == resource.RLIM_INFINITY else number
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _size(count: int) -> str:

@@ -8,7 +8,7 @@ that long), which is right within a factor of two.
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from fairlead.call import Attempt, Counted, Guess
 from fairlead.chat import Usage
@@ -91,9 +91,13 @@ def usage(attempt: Attempt) -> tuple[Usage, bool]:
 
     One that came to no answer used nothing, unless it was sent and nobody knows what became of it.
     """
-    if attempt.usage is not None:
-        return attempt.usage, False
-    guess = attempt.guess
+    told, guess = attempt.usage, attempt.guess
+    if told is not None:
+        if attempt.outcome == "ok" or attempt.finish_reason is not None or not attempt.content_bytes:
+            return told, False
+        # What was told when the stream began: the request is counted, the answer is not.
+        came = guess.answer.tokens(attempt.content_bytes, ahead=0.5)
+        return structs.replace(told, output_tokens=max(told.output_tokens, came)), True
     if attempt.content_bytes:
         return Usage(sent(attempt), guess.answer.tokens(attempt.content_bytes, ahead=0.5)), True
     if _unknown(attempt):

@@ -1,4 +1,4 @@
-"""A look at the journals of a state folder that disturbs nobody: nothing is made, moved, or held longer than the look."""
+"""A look at the journals of a state folder that disturbs nobody: nothing is made or moved, no lock is kept."""
 
 import fcntl
 import os
@@ -12,6 +12,7 @@ from msgspec import Struct
 from fairlead.usage import records, segments
 from fairlead.usage.segments import BEGIN, CARRIED, INTENT, LAYOUT, OPENED, SETTLED, Damaged, Frame, Header, Position
 
+_LOOKS = 5  # at a slot that changes meanwhile
 _EXACT = 64 << 20  # bytes that are read to count what is in them; of more, the size of the files is told
 
 Positions = Mapping[str, Position]  # by journal: up to where somebody has read it
@@ -36,7 +37,7 @@ def look(folder: Path, positions: Positions | None) -> Sequence[Slot]:
     if not folder.is_dir():
         return ()
     slots = sorted((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
-    return [found for path in slots if (found := _look(path, positions)) is not None]
+    return [found for path in slots if (found := _look(path, positions, _LOOKS)) is not None]
 
 
 def is_held(slot: Path) -> bool:
@@ -58,7 +59,7 @@ def is_held(slot: Path) -> bool:
     return False
 
 
-def _look(path: Path, positions: Positions | None) -> Slot | None:
+def _look(path: Path, positions: Positions | None, looks: int) -> Slot | None:
     """What is in the slot at `path`; None if it went away meanwhile."""
     try:
         held = is_held(path)
@@ -77,7 +78,11 @@ def _look(path: Path, positions: Positions | None) -> Slot | None:
             trouble,
         )
     except FileNotFoundError:  # a gateway is done with a segment, or with all of it
-        return None if not path.exists() else _look(path, positions)
+        if not path.exists():
+            return None
+        if looks == 1:
+            raise
+        return _look(path, positions, looks - 1)
 
 
 def _headers(path: Path, numbers: Mapping[int, int]) -> tuple[dict[int, Header], str]:
@@ -116,7 +121,7 @@ def _open_calls(path: Path, headers: Mapping[int, Header]) -> int:
     layout: dict[str, Any] = dict(records.LAYOUT)
     for frame in (frame for frames in reversed(told) for frame in frames):
         try:
-            decoded = records.decode(frame.payload) if frame.kind in (LAYOUT, INTENT, OPENED, SETTLED) else None
+            decoded = records.decode(frame.payload) if frame.kind in (LAYOUT, INTENT, OPENED, SETTLED) else []
         except msgspec.DecodeError:
             continue
         if frame.kind == LAYOUT:

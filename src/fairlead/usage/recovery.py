@@ -132,7 +132,7 @@ def _follow(left: Left, told: list[Frame]) -> None:
             begun = left.calls.get(row["call_id"], {}).get(row["attempt"])
             if begun is not None:
                 begun.known.progress = row
-            left.latest_us = max(left.latest_us, row["first_content_us"])
+            left.latest_us = max(left.latest_us, row["first_content_us"] or 0)
         elif frame.kind == SETTLED:
             _settle(left, layout, decoded)
 
