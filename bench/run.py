@@ -24,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+# Rows of the stage table that are gates of their own.
+LEDGER_INTEND, LEDGER_RECORD = "ledger: intend, into the journal", "ledger: settle and record, into the journal"
+LEDGER_MOVE = "ledger: a call's rows moved to the database, by its thread"
 SCRATCH = HERE / ".scratch"
 ROOT = HERE.parent
 KEY = "bench-key-of-thirty-two-characters-or-more"
@@ -486,6 +489,8 @@ def gates(figures: Figures) -> list[Gate]:
     many = figures.streams["1000 fairlead"]
     _, early, late = figures.memory
     p99, longest = figures.burst["fairlead"]
+    stage = dict(figures.stages)
+    written, moved = stage[LEDGER_INTEND] + stage[LEDGER_RECORD], stage[LEDGER_MOVE]
     return [
         Gate("CPU a request, 64 connections", f"{request:.1f} × nginx", "≤ 6", request <= 6),
         Gate("CPU a relayed event", f"{relayed:.1f} × nginx", "≤ 2.5", relayed <= 2.5),
@@ -502,6 +507,8 @@ def gates(figures: Figures) -> list[Gate]:
             "none, no gap of 1 s",
             not wrong(many) and many["maxgap_p99"] < 1000,
         ),
+        Gate("the ledger on a call's path", f"{written:.1f} µs", "≤ 4 µs", written <= 4),
+        Gate("the ledger's rows into the database", f"{moved:.1f} µs a call", "≤ 8 µs", moved <= 8),
         Gate("memory", f"{late:.0f} MB", "< 100 MB", late < 100),
         Gate(
             f"memory flat from {figures.requests // 10:,} to {figures.requests:,} requests",

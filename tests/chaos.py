@@ -106,7 +106,7 @@ class Report:
         strange = {
             name: count
             for name, count in self.unserved.items()
-            if not name.startswith("interrupted") and "provider_unreachable" not in name
+            if not name.startswith("interrupted") and "before anything was sent" not in name
         }
         found += [f"attempts without a request: {strange}"] if strange else []
         return found
@@ -209,6 +209,7 @@ class Chaos:
                     self.report.did["starts"] += 1
                     self.up.set()
                     return
+            self.gateway.stdout.close()
             self.gateway.wait()
             self.report.did["starts refused"] += 1
             await asyncio.sleep(0.5)
@@ -380,7 +381,8 @@ class Chaos:
             if row["outcome"] == "interrupted":
                 report.interrupted += 1
             if key not in served:
-                report.unserved[f"{row['outcome']} {row['error_code'] or ''}".strip()] += 1
+                sent = "" if row["sends"] else ", before anything was sent"
+                report.unserved[f"{row['outcome']} {row['error_code'] or ''}".strip() + sent] += 1
         self._read_lines(set(attempts), set(calls))
 
     def _weigh(self, row: dict[str, Any], told: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ class Pipeline:
             if self.ledger.waits:
                 await self.ledger.durable(number)
             response = await self.transports[request.origin.scheme].send(request)
-            attempt.status, attempt.sends = response.status, response.sends
+            attempt.status, attempt.sends = response.status, request.sends
             attempt.upstream_request_id = _request_id(response.headers)
             if not 200 <= response.status < 300:
                 raise await self._refusal(wire, response)
@@ -155,6 +155,7 @@ class Pipeline:
                     error.hide(credential.value)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
             if attempt.outcome is None:
+                attempt.sends = request.sends
                 _close(attempt, error)
                 self.ledger.settle(attempt)
             raise

@@ -42,7 +42,7 @@ class Timeouts(Struct, frozen=True):
     total: float = 3600.0
 
 
-class UpstreamRequest(Struct, frozen=True):
+class UpstreamRequest(Struct):
     """One request, spelt. `head` is request line and header lines, each ended by CRLF, without content-length and
     without the empty line: the transport adds those. Whoever builds `head` has made sure no value breaks a line."""
 
@@ -51,6 +51,7 @@ class UpstreamRequest(Struct, frozen=True):
     body: bytes
     timeouts: Timeouts
     resent_head: bytes | None = None  # instead of `head`, if the request has to be sent again
+    sends: int = 0  # how often it was sent, by the transport's word; 0: nothing of it has left
 
 
 class UpstreamResponse(Protocol):

@@ -55,6 +55,7 @@ class Pool:
         if connection is None:
             connection = await connections.connect(request.timeouts.connect)
             now = loop.time()
+        request.sends = 1
         response = connection.start(request, now, started)
         try:
             await response.head()
@@ -70,6 +71,7 @@ class Pool:
     async def _resend(self, request: UpstreamRequest, connections: "Connections", started: float) -> Response:
         """The same once more, because the reused connection had been given up by the other side."""
         connection = await connections.connect(request.timeouts.connect, again=True)
+        request.sends = 2
         if request.resent_head is not None:
             request = structs.replace(request, head=request.resent_head)
         response = connection.start(request, connections.loop.time(), started)

@@ -114,6 +114,8 @@ def sent(attempt: Attempt) -> int:
 
 def _unknown(attempt: Attempt) -> bool:
     """Whether it was sent, perhaps worked on and perhaps billed, and not answered."""
+    if not attempt.sends:
+        return False
     if attempt.outcome in ("cancelled", "interrupted"):
         return attempt.status is None or attempt.status < 300
     return getattr(attempt.error, "outcome_unknown", False)

@@ -179,9 +179,9 @@ class Journal:
 
     def _keep(self) -> None:
         while not self._closing:
+            self._tend()
             self._wake.wait(_EVERY_SECONDS)
             self._wake.clear()
-            self._tend()
 
     def _tend(self) -> None:
         """Flush, close what is full, and have the next segment ready."""

@@ -7,7 +7,8 @@
 The checksum is a CRC-32 of the payload that begins with the segment's seed, the frame's place and its first word: a
 frame is valid in one place of one segment only, so that neither old bytes nor anything a client sends can pose as one.
 A cell is the only thing that changes after it was written: it counts how many bytes of an answer have come, and checks
-itself. A size of 0 is the end. Numbers are little-endian.
+itself. That of a settlement tells where the settlement before it begins, so that who looks for settlements only knows
+that it passed over none. A size of 0 is the end. Numbers are little-endian.
 """
 
 import mmap
@@ -104,7 +105,7 @@ def cell_value(cell: int) -> int:
 class Segment:
     """A segment open for writing, by one thread."""
 
-    __slots__ = ("_file", "_map", "at", "cells", "header", "number", "path", "seed", "size")
+    __slots__ = ("_file", "_map", "_settled", "at", "cells", "header", "number", "path", "seed", "size")
 
     def __init__(self, path: Path, header: Header) -> None:
         """Make the file: all of its room is taken at once, so that a full disk is an error here and no crash later.
@@ -132,6 +133,7 @@ class Segment:
             raise
         self.cells = memoryview(self._map).cast("Q")  # of the whole file, eight bytes each
         self.at = BEGIN  # where the next frame goes; whoever reads may read up to here
+        self._settled = 0  # where the last settlement is
 
     def fits(self, size: int) -> bool:
         """Whether a payload of `size` bytes has room, and an end mark behind it."""
@@ -143,7 +145,11 @@ class Segment:
         word = size | kind << 24 | size % _SIZE_CHECK << 27
         check = _crc32(payload, (self.seed + begin + word) & _MASK)
         end = begin + 16 + size
-        self._map[begin:end] = _pack(word, check, 0) + payload
+        if kind == SETTLED:
+            cell, self._settled = self._settled, begin
+        else:
+            cell = 0
+        self._map[begin:end] = _pack(word, check, cell) + payload
         self.at = (end + 7) & -8
         return (begin + 8) >> 3
 
@@ -173,11 +179,12 @@ def frames(data: bytes, base: int, seed: int, *, only: int = 0) -> Iterator[Fram
     """The records in `data`, which lies at `base` of its segment, begins with a frame and holds all there is to read.
 
     Bytes that are no record are given as one frame of kind 0, up to the next record that is whole; the zeros behind
-    the last record are not. With `only`, records of other kinds are passed over, and read only if what they say of
-    their size leads astray.
+    the last record are not. With `only` (SETTLED, or 0), records of other kinds are passed over, and read only if what
+    they say of their size leads astray.
     """
     at, end = 0, len(data)
     sure = at  # what is before this was checked
+    last = 0  # where the last of them was; 0: somewhere before these data
     strict = 0 if only else end  # what is before this must be
     unpack, crc32 = FRAME.unpack_from, zlib.crc32
     while True:
@@ -195,10 +202,14 @@ def frames(data: bytes, base: int, seed: int, *, only: int = 0) -> Iterator[Fram
         if word and stop <= end:
             payload = data[at + 16 : stop]
             if crc32(payload, (seed + base + at + word) & _MASK) == check:
+                if at >= strict and cell != last and (last or cell >= base):  # there may be others before it
+                    at, strict = sure, at + 1
+                    continue
                 begin, at = at, (stop + 7) & -8
                 sure = at
                 if kind == only or not only:
-                    yield Frame(kind, payload, base + begin, base + at, cell)
+                    last = base + begin
+                    yield Frame(kind, payload, last, base + at, cell)
                 continue
         if sure < at and at >= strict:  # what was passed over led here
             at, strict = sure, at + 1
@@ -227,6 +238,7 @@ def _next_frame(data: bytes, at: int, base: int, seed: int) -> int | None:
         if (
             word
             and word >> 27 == size % _SIZE_CHECK
+            and size <= LARGEST_PAYLOAD
             and place + 16 + size <= len(data)
             and zlib.crc32(data[place + 16 : place + 16 + size], (seed + base + place + word) & _MASK) == check
         ):

@@ -20,6 +20,7 @@ class SimulatorTransport:
         """Raises UpstreamTimeout, UpstreamBroken, and ConnectFailed once the transport is closed."""
         if self._closed:
             raise ConnectFailed("the simulator is closed")
+        request.sends = 1
         method, target, headers = _read_head(request.head)
         reply = self._simulator.reply(method, target, headers, request.body)
         clock = _Clock(request.timeouts, self._pace)
