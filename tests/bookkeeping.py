@@ -10,7 +10,7 @@ from fairlead.protocols import Envelope
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.resources import Endpoint, Principal, Provider, Route
 from fairlead.usage import segments
-from fairlead.usage.books import Reader, Source
+from fairlead.usage.books import Books, Reader, Source
 from fairlead.usage.ledger import Ledger
 from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS, whole
 from fairlead.usage.segments import Position
@@ -118,3 +118,13 @@ class NoLetters:
 
     def failed(self, id: str, reason: str) -> None:
         raise AssertionError(id)
+
+
+def die(books: Books) -> None:
+    """What `kill -9` does to whoever holds `books`: nothing is written any more, and what is locked is free."""
+    journal = books.own.journal
+    for segment in (*journal._retired, journal.spare, journal._segment):
+        if segment is not None:
+            segment.close()
+    for source in books.sources:
+        source.slot.release()

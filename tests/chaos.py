@@ -164,13 +164,14 @@ class Chaos:
         process = subprocess.Popen(
             [*command, "--tally", str(self.tally)], stdout=subprocess.PIPE, text=True, env=environment()
         )
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             assert "listens" in process.stdout.readline()
             yield
         finally:
             process.terminate()
             process.wait(20)
+            process.stdout.close()
 
     @contextmanager
     def _room(self) -> Iterator[None]:
