@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 
+_MOST_TOKENS = (1 << 53) - 1
+
+
 class Counted(Struct, frozen=True):
     """How bytes are counted in tokens."""
 
@@ -31,7 +34,7 @@ class Counted(Struct, frozen=True):
 
     def tokens(self, size: int, *, ahead: float = 1.0) -> int:
         """Of `size` bytes; `ahead`: which part of `around` is among them."""
-        return max(int((size - self.around * ahead) / self.bytes_per_token + 0.5), 1 if size else 0)
+        return min(max(int((size - self.around * ahead) / self.bytes_per_token + 0.5), 1 if size else 0), _MOST_TOKENS)
 
 
 class Guess(Struct, frozen=True):
@@ -43,6 +46,13 @@ class Guess(Struct, frozen=True):
 
 
 NO_GUESS = Guess()
+
+
+class Names(Struct, frozen=True):
+    """What is the same for many attempts, as the journal spells it."""
+
+    which: Raw  # key, and which endpoint
+    owners: tuple[str, ...] | None  # whose the key is; None: nobody's in particular
 
 
 class Attempt(Struct, eq=False):
@@ -67,7 +77,7 @@ class Attempt(Struct, eq=False):
     usage: Usage | None = None
     content_bytes: int = 0  # of the answer, as it came: what an estimate can stand on
     guess: Guess = NO_GUESS
-    names: Raw | None = None  # who calls and which endpoint, as the journal spells them
+    names: "Names | None" = None
     intent: bytes = b""  # as it stands in the journal
     noted: bytes = b""  # its progress, as it stands there
     cell: int = 0  # where the journal counts `content_bytes`; 0: nowhere

@@ -214,15 +214,19 @@ class Pipeline:
         body = await self._read(response, self.max_response_bytes)
         if not body:
             raise UpstreamBroken("its answer was empty")
-        answer, summary = translation.answer(body)
         attempt.content_bytes = len(body)
+        answer, summary = translation.answer(body)
+        _note(attempt, summary)
         self.buffers.hold(len(answer))
         self._commit(call, attempt)
-        _note(attempt, summary)
         response.close()
         number = self.settle(call)  # before the last byte goes to the client
         if self.ledger.waits:
-            await self._secured(number)
+            try:
+                await self._secured(number)
+            except BaseException:
+                self.buffers.release(len(answer))
+                raise
 
         def close(error: BaseException | None) -> None:
             self.buffers.release(len(answer))
@@ -259,18 +263,21 @@ class Pipeline:
             raise await self._not_a_stream(translation.wire, response, kind)
         stream = translation.stream(call, attempt.endpoint)
         cutter = EventCutter(self.max_event_bytes)
-        held = b""
+        held, came = b"", 0
         while not stream.committed:
             chunk = await response.read()
             if not chunk:
                 held += _ended(stream, cutter)
                 break
+            came += len(chunk)
             held += stream.feed(cutter.feed(chunk))
             if stream.failed is not None and not stream.committed:
                 raise stream.failed
             if len(held) > _MAX_HELD_BYTES and not stream.committed:
                 raise UpstreamBroken(f"it sent {len(held)} bytes without any content")
         self._commit(call, attempt)
+        _note(attempt, stream.summary)
+        attempt.content_bytes = came
         events = self._relay(call, attempt, response, stream, cutter, held)
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
@@ -293,7 +300,6 @@ class Pipeline:
     ) -> AsyncGenerator[bytes, None]:
         """The client's bytes, those of one upstream chunk at a time; the record is made before the last of them."""
         read, cut, feed, count = response.read, cutter.feed, stream.feed, self.ledger.progress
-        attempt.content_bytes += len(held)
         pending = 0  # bytes of an event that is not whole yet
         try:
             if stream.done:
@@ -371,7 +377,7 @@ class Pipeline:
     def settle(self, call: Call, error: BaseException | None = None) -> int:
         """The call has ended, with `error` or well: one record, once. Gives its number in the journal."""
         if call.ended_us is not None:
-            return self.ledger.written
+            return 0
         unsettled = call.winner
         if unsettled is not None:
             if unsettled.outcome is None:
@@ -388,8 +394,8 @@ class Pipeline:
             call.status = call.status or 500
         self.buffers.release(call.held)
         if call.principal is not None:  # strangers leave no rows
-            self.ledger.record(call, unsettled)
-        return self.ledger.written
+            return self.ledger.record(call, unsettled)
+        return 0
 
 
 def _close(attempt: Attempt, error: BaseException | None) -> None:

@@ -23,7 +23,7 @@ def attempt(
     *, stream: bool, content_bytes: int = 0, usage: Usage | None = None, learned: Estimates | None = None
 ) -> Attempt:
     made = Attempt(begun(stream=stream), 1, Endpoint(Provider("lab", {}), "llama"), "openai-chat", 1, usage=usage)
-    made.content_bytes, made.guess = content_bytes, (learned or Estimates()).guess(made)
+    made.content_bytes, made.guess = content_bytes, (learned or Estimates()).of(("lab", "llama", stream)).guess
     return made
 
 

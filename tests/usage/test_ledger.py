@@ -62,14 +62,14 @@ def test_a_call_that_came_to_no_attempt_is_a_row_all_the_same(books: Books, ledg
     assert (told["attempts"], told["provider"], told["status"]) == (0, None, 404)
 
 
-def test_numbers_of_records_grow_and_tell_how_many_there_are(ledger: Ledger) -> None:
+def test_numbers_of_records_grow(ledger: Ledger) -> None:
     call = begun()
     attempt = attempted(ledger, call)
     before = ledger.written
     ledger.begin(attempt, None)
-    assert ledger.written == before + 1
+    assert (begun_at := ledger.written) > before
     failed(ledger, attempt)
-    assert ledger.written == before + 2
+    assert ledger.written > begun_at
 
 
 def fill(ledger: Ledger) -> tuple[list[Attempt], Unavailable]:
@@ -87,6 +87,7 @@ def test_without_room_nothing_is_intended_but_what_was_intended_can_be_settled(b
     assert (refused.status, refused.retry_after) == (503, 5)
     assert "journal.max_bytes" in refused.message
     for attempt in attempts:
+        attempt.upstream_id = "x" * 2_000  # longer than anybody reckons with
         ended(ledger, attempt)
     assert ledger.owed
     journal, reader, told = books.own.journal, Reader(books.own, None), []
@@ -120,9 +121,10 @@ def test_who_would_rather_lose_records_than_refuse_calls_is_told_how_many(tmp_pa
     books.close()
 
 
-def test_a_full_disk_refuses_before_anything_is_sent(
-    books: Books, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_refuses_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    books = Books(tmp_path / "journal", segment_bytes=SMALL)
+    ledger = Ledger(books.own.journal, Estimates())
+
     def full(file: int, offset: int, length: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -137,6 +139,7 @@ def test_a_full_disk_refuses_before_anything_is_sent(
     ended(ledger, attempted(ledger, begun()))
     assert (ledger.owed, ledger.dropped) == (0, 0)
     assert len(read(books.own)[0]) == len(attempts) + 1
+    books.close()
 
 
 def test_the_journal_keeps_no_body_alive(ledger: Ledger) -> None:

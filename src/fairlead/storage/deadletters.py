@@ -148,4 +148,4 @@ def _batch(record: str) -> Batch:
 
 
 def _row(told: dict[str, object], columns: Sequence[str]) -> Row:
-    return [told[name] for name in columns]
+    return [told.get(name) for name in columns]

@@ -9,9 +9,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
@@ -21,7 +22,7 @@ from fairlead.errors import InvalidConfig
 from fairlead.storage import migrate
 
 _BUSY_SECONDS = 5.0
-_CHECKPOINT_PAGES = 2000
+_CHECKPOINT_PAGES = 2000  # of the log, which then begins anew
 _MARK = "database"  # a file in the state folder that says where the database was
 _PREFIX = "sqlite:///"
 Row = tuple[Any, ...]
@@ -36,7 +37,10 @@ def compiled(statement: ClauseElement) -> tuple[str, Sequence[str]]:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection for any one thread at a time, as all of ours are set up."""
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    address = f"file:{quote(str(path))}?mode=rw"  # never made here: an empty database would know no key
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
@@ -55,16 +59,43 @@ class Database:
         self.path = path
         self._connection = connect(path)
         self._file = os.stat(path)
+        self._log: os.stat_result | None = None  # SQLite's write-ahead log, as it was when the file was last seen
         self._lock = threading.Lock()
 
     def check(self) -> None:
         """See that the file is still there. Raises Gone."""
         try:
             if os.path.samestat(os.stat(self.path), self._file):
+                self._log = os.stat(self._beside("-wal"))
                 return
         except OSError:
             raise Gone(f"{self.path} is gone") from None
+        self._part()
         raise Gone(f"{self.path} is another file than it was: the next start will use it")
+
+    def sync(self) -> None:
+        """Wait until all that was committed is on the disk: SQLite sees to that when it moves pages out of its log.
+
+        The database itself is never opened here: to close it would drop the locks that SQLite holds on it. Raises
+        OSError.
+        """
+        with suppress(FileNotFoundError):
+            file = os.open(self._beside("-wal"), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+    def _part(self) -> None:
+        """Another file stands where ours was: its next reader would take our log for its own, and ruin it."""
+        for ending in ("-wal", "-shm"):
+            path = self._beside(ending)
+            with suppress(OSError):
+                if ending == "-shm" or (self._log is not None and os.path.samestat(os.stat(path), self._log)):
+                    path.rename(self._beside(f"{ending}-of-the-file-before"))
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(self.path.name + ending)
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows. Raises sqlite3.Error."""

@@ -4,6 +4,7 @@ Rows and position are written in one transaction, and a row that is there alread
 journal is read, each record is there once.
 """
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
@@ -19,6 +20,8 @@ from fairlead.usage import records
 from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS, Row
 from fairlead.usage.segments import Position
 from fairlead.usage.sinks import Batch, Refused
+
+log = logging.getLogger("fairlead.usage")
 
 # Rows by one statement. `sqlite3` lets go of the interpreter's lock around each, and to get it back from a busy event
 # loop costs more than the row.
@@ -58,7 +61,11 @@ class Records:
 
     def latest(self) -> Sequence[Row]:
         """The last attempts there are, the newest last: enough of them to learn from."""
-        return self._database.read(self._latest)[::-1]
+        try:
+            return self._database.read(self._latest)[::-1]
+        except sqlite3.Error as error:
+            log.error("the last attempts cannot be read: %s", error)
+            return ()
 
     def position(self, journal: str) -> Position | None:
         rows = self._database.read(self._where, (journal,))
@@ -69,8 +76,9 @@ class Records:
         self._database.check()
         try:
             with self._database.writing() as cursor:
-                self._calls.execute(cursor, batch.calls)
-                self._attempts.execute(cursor, batch.attempts)
+                for attempts, calls in batch.pieces(_TOGETHER):
+                    self._attempts.execute(cursor, attempts)
+                    self._calls.execute(cursor, calls)
                 self._moved(cursor, batch)
         except _NEVER:
             with self._database.writing() as cursor:
@@ -92,9 +100,10 @@ class Records:
         """It was done with the rows."""
 
     def secure(self) -> bool:
-        """What is in SQLite's write-ahead log goes into the database, and both to the disk."""
-        (busy, pages, moved) = self._database.read("PRAGMA wal_checkpoint(PASSIVE)")[0]
-        return not busy and pages == moved
+        """What is in SQLite's log goes into the database, as far as its readers let it, and both to the disk."""
+        self._database.read("PRAGMA wal_checkpoint(PASSIVE)")
+        self._database.sync()
+        return True
 
     def forget(self, journal: str) -> None:
         with self._database.writing() as cursor:
@@ -131,10 +140,10 @@ class _Insert:
         if not rows:
             return
         one, many = self._texts[len(rows[0])]
-        whole = len(rows) - len(rows) % _TOGETHER
-        groups = [rows[begin : begin + _TOGETHER] for begin in range(0, whole, _TOGETHER)]
-        cursor.executemany(many, [list(chain.from_iterable(group)) for group in groups])
-        cursor.executemany(one, rows[whole:])
+        if len(rows) == _TOGETHER:
+            cursor.execute(many, list(chain.from_iterable(rows)))
+        else:
+            cursor.executemany(one, rows)
 
     def one_by_one(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> Sequence[tuple[Row, str]]:
         """Insert what can be inserted; the rest, and why."""

@@ -7,7 +7,7 @@ Organisation, team, environment and user stand in every row from the first day o
 are others. A change here comes with a migration beside it.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, text
 
 metadata = MetaData()
 
@@ -38,7 +38,6 @@ calls = Table(
     "calls",
     metadata,
     Column("id", String, primary_key=True),
-    *_owners(),
     Column("key_id", String, nullable=False),
     Column("operation", String, nullable=False),
     Column("protocol", String, nullable=False),
@@ -52,6 +51,7 @@ calls = Table(
     Column("started_us", BigInteger, nullable=False),
     Column("first_content_us", BigInteger),
     Column("ended_us", BigInteger, nullable=False),
+    *_owners(),
     Column("error_code", String),
     sqlite_with_rowid=False,
 )
@@ -61,7 +61,6 @@ attempts = Table(
     metadata,
     Column("call_id", String, primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    *_owners(),
     Column("key_id", String, nullable=False),
     Column("provider", String, nullable=False),
     Column("model", String, nullable=False),  # as the provider calls it
@@ -83,6 +82,7 @@ attempts = Table(
     Column("stream", BigInteger, nullable=False, server_default="0"),  # 1: the client asked for a stream
     Column("request_bytes", BigInteger, nullable=False, server_default="0"),  # of the client's body
     Column("content_bytes", BigInteger, nullable=False, server_default="0"),  # of the answer, as it came
+    *_owners(),
     Column("error_code", String),
     Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
@@ -117,4 +117,5 @@ dead_letters = Table(
     Column("failed_us", BigInteger, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("wanted", Integer, nullable=False),  # 1: it shall be tried again
+    Index("dead_letters_wanted", "sink", sqlite_where=text("wanted = 1")),
 )

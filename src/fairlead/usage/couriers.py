@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from fairlead.usage.books import Books, Reader, Source
-from fairlead.usage.segments import Position
+from fairlead.usage.segments import NOWHERE, Position
 from fairlead.usage.sinks import Batch, Letters, Sink
 
 log = logging.getLogger("fairlead.usage")
@@ -14,7 +15,7 @@ log = logging.getLogger("fairlead.usage")
 _EVERY_SECONDS = 0.5  # how long a record waits for others to share its batch
 _LONGEST_PAUSE = 5.0
 _ADOPT_EVERY = 5  # looks of `tend`
-_NOWHERE = Position(0, 0)
+_PATIENCE = 1.0  # seconds, at the end, with a sink that is away
 
 
 class Courier:
@@ -26,7 +27,7 @@ class Courier:
         """`seen` is told of each batch that was taken."""
         self.sink, self.books, self.letters, self.seen = sink, books, letters, seen
         self.trouble = ""  # why the sink does not take what there is
-        self.delivered = 0  # rows
+        self.delivered = 0  # records
         self.secured: dict[str, Position] = {}  # by journal: what is safe to forget
         self._readers: dict[str, Reader] = {}
         self._held: dict[str, Batch] = {}  # read, and not taken yet
@@ -48,11 +49,12 @@ class Courier:
         """Bring what there is, for at most `seconds`, and stop. What is left stays in the journal."""
         if self._thread is None:
             return
-        if not await self.flush(seconds):
+        until = time.monotonic() + seconds
+        if not await self.flush(min(seconds, _PATIENCE) if self.trouble else seconds):
             log.warning("the sink %s does not have everything: the rest waits in the journal", self.sink.name)
         self._closing = True
         self._wake.set()
-        await asyncio.to_thread(self._thread.join, seconds)
+        await asyncio.to_thread(self._thread.join, max(until - time.monotonic(), _PATIENCE))
         if not self._thread.is_alive():  # else it still holds the sink, and ends with the process
             self.sink.close()
         self._thread = None
@@ -61,13 +63,16 @@ class Courier:
         """`source` is finished and gone."""
         for known in (self.secured, self._readers, self._held, self._reached):
             known.pop(source.id, None)
-        self.sink.forget(source.id)
+        try:
+            self.sink.forget(source.id)
+        except Exception as error:  # it only keeps a position that nobody needs
+            log.warning("the sink %s did not forget a journal: %s", self.sink.name, error)
 
     def _arrived(self, wanted: Position, seconds: float | None) -> bool:
         own = self.books.own.id
         self._wake.set()
         with self._moved:
-            return self._moved.wait_for(lambda: self._reached.get(own, _NOWHERE) >= wanted, seconds)
+            return self._moved.wait_for(lambda: self._reached.get(own, NOWHERE) >= wanted, seconds)
 
     def _run(self) -> None:
         pause = _EVERY_SECONDS
@@ -92,18 +97,18 @@ class Courier:
         """Bring all of `source` that there is."""
         reader = self._readers.get(source.id)
         if reader is None:
-            reader = self._readers[source.id] = Reader(source, self.sink.position(source.id))
+            reader = self._readers[source.id] = Reader(source, source.resumed(self.sink.position(source.id)))
         while (batch := self._held.pop(source.id, None) or reader.read()) is not None:
             self._held[source.id] = batch
             self._take(batch)
             self.sink.move(batch)
             del self._held[source.id]
-            self.delivered += len(batch.attempts) + len(batch.calls)
+            self.delivered += len(batch)
             self._note(source, batch.end)
             if self._closing:
                 return
         self._note(source, reader.position)
-        secured = self.secured.get(source.id, _NOWHERE)
+        secured = self.secured.get(source.id, NOWHERE)
         passed = reader.position.segment > secured.segment
         if (passed or (source.finished and reader.position > secured)) and self.sink.secure():
             self.secured[source.id] = reader.position
@@ -147,12 +152,12 @@ class Couriers:
             await asyncio.sleep(1)
 
     def tend(self) -> None:
-        if self._looks % _ADOPT_EVERY == 0:
-            self.books.adopt()
         self._looks += 1
+        if self._looks % _ADOPT_EVERY == 1:
+            self.books.adopt()
         for source in self.books.sources:
-            before = min(courier.secured.get(source.id, _NOWHERE) for courier in self.couriers)
-            if before > _NOWHERE and self.books.drop(source, before):
+            before = min(courier.secured.get(source.id, NOWHERE) for courier in self.couriers)
+            if before > NOWHERE and self.books.drop(source, before):
                 for courier in self.couriers:
                     courier.forget(source)
 

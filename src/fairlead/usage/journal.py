@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,8 @@ Carried = Iterable[tuple[int, bytes, Attempt | None]]  # kind, payload, whose ce
 
 _EVERY_SECONDS = 1.0  # between flushes
 _ALERT = 0.5  # of `max_bytes`
-_LARGEST_SETTLED = 8 << 10  # bytes of one settlement with its call
+_OFFSET_BITS = 40
+_SETTLED_BYTES = 1 << 10  # of a settlement with its call, and a few to spare
 
 
 class Full(Exception):
@@ -53,11 +55,11 @@ class Journal:
         self.folder, self.id = folder, journal
         self.segment_bytes, self.max_bytes, self.fsync = segment_bytes, max_bytes, fsync
         self.carry: Callable[[], Carried] = tuple  # what is open, in the order it shall be carried
-        self.written = 0  # records, since this object was made
+        self.open_calls: Callable[[], int] = int  # how many settlements are still to come
         self.trouble = ""  # why it cannot be flushed, or go on
+        self.spare: Segment | None = None  # made ahead of time
         self._held = _bytes_in(folder)  # on the disk, all segments
         self._layout = records.layout()
-        self.spare: Segment | None = None  # made ahead of time
         self._retired: deque[Segment] = deque()  # full, not yet flushed and closed
         self._synced = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -68,56 +70,72 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._segment = self._made(number, first_bytes or segment_bytes)
         self._segment.put(LAYOUT, self._layout)
-        self.count = self._segment.count
+        # Of the segment written to: `put` gives 0 when that is full, and `append` goes on in the next one.
+        self.count, self.put = self._segment.count, self._segment.put
 
     # ---- writing
 
-    def append(self, kind: int, payload: bytes) -> int:
-        """Write a record down; its cell. Raises Full."""
+    @property
+    def written(self) -> int:
+        """How far it is written, as a number that grows with each record."""
         segment = self._segment
-        if segment.at + len(payload) + 24 > segment.size:
-            self._rotate(len(payload))
-            segment = self._segment
-        self.written += 1
-        return segment.put(kind, payload)
+        return segment.number << _OFFSET_BITS | segment.at
 
-    def reserve(self, owed: int) -> None:
-        """Make sure there is room for `owed` settlements more. Raises Full."""
-        if self._segment.size - self._segment.at < (owed + 1) * _LARGEST_SETTLED:
+    def append(self, kind: int, payload: bytes) -> int:
+        """Write a record down, in another segment if need be; its cell. Raises Full."""
+        cell = self.put(kind, payload)
+        if not cell:
+            self._rotate(len(payload))
+            cell = self.put(kind, payload)
+        return cell
+
+    def reserve(self) -> None:
+        """Make sure there is room for the settlements that are still to come, and one more. Raises Full."""
+        if self.spare is None and self._segment.left < self._needed():
             self._make_spare()
+
+    def _needed(self) -> int:
+        return (self.open_calls() + 1) * _SETTLED_BYTES
 
     def _rotate(self, size: int) -> None:
         """Go on in the next segment, which begins with all that is open. Raises Full."""
         carried = list(self.carry())
-        needed = size + sum(len(payload) + 32 for _, payload, _ in carried) + len(self._layout) + 256
+        needed = size + sum(len(payload) + 32 for _, payload, _ in carried) + 2 * len(self._layout) + 256
         with self._lock:
             spare, self.spare = self.spare, None
-            if spare is not None and spare.size - spare.at < needed:
+            if spare is not None and spare.left < needed:
                 self._discard(spare)
                 spare = None
             if spare is None:
-                spare = self._make(self._segment.number + 1, max(self.segment_bytes, needed * 2))
+                ample = min(needed * 2, self.max_bytes - self._held)
+                spare = self._make(self._segment.number + 1, max(self.segment_bytes, ample, needed))
+            spare.put(LAYOUT, self._layout)
+            for kind, payload, attempt in carried:
+                cell = spare.put(kind, payload)
+                if attempt is not None:
+                    attempt.cell = cell
+                    spare.count(cell, attempt.content_bytes)
+            spare.put(CARRIED, self._layout)  # once more: without it nobody knows what the rows say
+            # Only now may readers see it: whoever is past the segment before it may remove that.
             self._retired.append(self._segment)
             self._segment = spare
-        self.count = spare.count
-        spare.put(LAYOUT, self._layout)
-        for kind, payload, attempt in carried:
-            cell = spare.put(kind, payload)
-            if attempt is not None:
-                attempt.cell = cell
-                spare.count(cell, attempt.content_bytes)
-        spare.put(CARRIED, b"")
+            self.count, self.put = spare.count, spare.put
         self._wake.set()
 
     # ---- segments
 
     def _make_spare(self) -> None:
         with self._lock:
+            size = max(self.segment_bytes, min(2 * self._needed(), self.max_bytes - self._held))
+            if self.spare is not None and self.spare.size < size:
+                self._discard(self.spare)
+                self.spare = None
             if self.spare is None:
-                self.spare = self._make(self._segment.number + 1, self.segment_bytes)
+                self.spare = self._make(self._segment.number + 1, size)
 
     def _make(self, number: int, size: int) -> Segment:
-        if self._held + size > self.max_bytes:
+        # If this segment is all there is, no reader will ever make room: what is open has to go on somewhere.
+        if self._held + size > self.max_bytes and self._held > self._segment.size:
             raise Full(f"it holds {self._held} bytes, and journal.max_bytes is {self.max_bytes}")
         try:
             return self._made(number, size)
@@ -127,6 +145,8 @@ class Journal:
     def _made(self, number: int, size: int) -> Segment:
         path = self.folder / segments.file_name(number)
         segment = Segment(path, segments.new_header(self.id, number, size))
+        if self.fsync != "off":
+            segments.sync_folder(self.folder)
         self._held += segment.size
         return segment
 
@@ -155,12 +175,12 @@ class Journal:
 
     def drop(self, before: int) -> None:
         """Remove the segments whose number is below `before`: every reader is past them. From any thread."""
-        for number in segments.numbers(self.folder):
-            if number < min(before, self._segment.number):
-                path = self.folder / segments.file_name(number)
-                with self._lock:
-                    self._held -= path.stat().st_size
-                path.unlink()
+        with self._lock:
+            gone = [number for number in segments.numbers(self.folder) if number < min(before, self._segment.number)]
+            for number in gone:
+                (self.folder / segments.file_name(number)).unlink(missing_ok=True)
+            if gone:
+                self._held = _bytes_in(self.folder)
 
     # ---- the disk
 
@@ -179,21 +199,25 @@ class Journal:
 
     def _keep(self) -> None:
         while not self._closing:
-            self._tend()
+            try:
+                self._tend()
+            except Exception:
+                log.exception("the journal in %s is not tended", self.folder)
             self._wake.wait(_EVERY_SECONDS)
             self._wake.clear()
 
     def _tend(self) -> None:
-        """Flush, close what is full, and have the next segment ready."""
-        try:
-            self._sync()
-            self.trouble = ""
-            if self.spare is None and not self._closing:
-                self._make_spare()
-        except (OSError, Full) as error:
-            if not self.trouble:
-                log.error("the journal in %s: %s", self.folder, error)
-            self.trouble = str(error)
+        """Have the next segment ready, flush, close what is full."""
+        troubles = []
+        for work in (self._make_spare, self._sync):
+            try:
+                work()
+            except (OSError, Full) as error:
+                troubles.append(str(error))
+        trouble = "; ".join(troubles)
+        if trouble and not self.trouble:
+            log.error("the journal in %s: %s", self.folder, trouble)
+        self.trouble = trouble
         if (self._held > self.max_bytes * _ALERT) != self._alerted:
             self._alerted = not self._alerted
             if self._alerted:
@@ -203,20 +227,29 @@ class Journal:
                 )  # fmt: skip
 
     def _sync(self) -> None:
-        written, segment = self.written, self._segment
+        """Flush what was written, and close the segments that are full. Raises OSError."""
+        with self._lock:
+            written, segment = self.written, self._segment
         wanted = self.fsync != "off" and written > self._synced
+        failed: OSError | None = None
         try:
             if wanted:
                 segment.sync()  # before it can be retired, and closed
-            while self._retired:
+        except OSError as error:
+            failed = error
+        while self._retired:
+            try:
                 if self.fsync != "off":
                     self._retired[0].sync()
-                self._retired.popleft().close()
-        except OSError as error:
-            self._tell(self.written, error)
-            raise
+            except OSError as error:
+                failed = error
+            self._retired.popleft().close()
+        self._tell(written, failed)
+        if failed is not None:
+            # What the disk refused once it may claim to have the next time: go on in a file it has not failed.
+            self.put = _no_room
+            raise failed
         self._synced = written
-        self._tell(written, None)
 
     def _tell(self, written: int, error: OSError | None) -> None:
         """Let those go on who wait for records up to `written`."""
@@ -228,7 +261,8 @@ class Journal:
             else:
                 self._waiting.append((number, future))
         if done:
-            done[0].get_loop().call_soon_threadsafe(_finish, done, error)
+            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+                done[0].get_loop().call_soon_threadsafe(_finish, done, error)
         if self._waiting:
             self._wake.set()
 
@@ -249,6 +283,10 @@ class Journal:
         self._segment.close()
 
 
+def _no_room(kind: int, payload: bytes) -> int:
+    return 0
+
+
 def _finish(futures: list["asyncio.Future[None]"], error: OSError | None) -> None:
     for future in futures:
         if future.done():
@@ -260,4 +298,4 @@ def _finish(futures: list["asyncio.Future[None]"], error: OSError | None) -> Non
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum((folder / segments.file_name(number)).stat().st_size for number in segments.numbers(folder))
+    return sum(path.stat().st_size for path in segments.files(folder))

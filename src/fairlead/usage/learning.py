@@ -17,7 +17,7 @@ def from_batches(estimates: Estimates) -> Callable[[Batch], None]:
     """A watcher of batches: learns from a few attempts of each."""
 
     def seen(batch: Batch) -> None:
-        learn(estimates, batch.attempts[:: max(len(batch.attempts) // _SAMPLE, 1)])
+        learn(estimates, batch.sample(_SAMPLE))
 
     return seen
 

@@ -5,46 +5,47 @@
     PROGRESS  its answer has begun                       what was known then
     OPENED    an INTENT whose attempt is settled, while its call goes on
     LAYOUT    the names of the columns of the rows that follow
+    CARRIED   the same: all that is open has been said again before it
 
 What is the same in many rows (who calls, which endpoint) is encoded once and copied.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from fairlead.call import Attempt, Call
+from fairlead.call import Attempt, Call, Names
 from fairlead.chat import Usage
-from fairlead.resources import Endpoint, Principal
-from fairlead.usage import estimates
+from fairlead.resources import DEFAULT_ID, Principal
+from fairlead.usage import estimates, segments
 
 Row = Sequence[Any]
 
-_OWNERS = ("organization_id", "team_id", "environment_id", "user_id", "key_id")
+_OWNERS = ("organization_id", "team_id", "environment_id", "user_id")
 _ENDPOINT = ("provider", "model", "protocol", "credential_id")
-# What is seldom known stands last, and is left out of a row where it is not known.
-_CALL_SELDOM = ("error_code",)
+# What is seldom said stands last, and is left out of a row where there is nothing to say.
+_CALL_SELDOM = (*_OWNERS, "error_code")
 CALL_COLUMNS = (
-    "id", *_OWNERS, "operation", "protocol", "model", "provider", "upstream_model", "stream", "status", "outcome",
+    "id", "key_id", "operation", "protocol", "model", "provider", "upstream_model", "stream", "status", "outcome",
     "attempts", "started_us", "first_content_us", "ended_us", *_CALL_SELDOM,
 )  # fmt: skip
 _ATTEMPT_SELDOM = (
-    "error_code", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
+    *_OWNERS, "error_code", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
     "input_audio_tokens", "output_audio_tokens", "input_image_tokens", "output_image_tokens", "cost_nano_usd",
 )  # fmt: skip
 ATTEMPT_COLUMNS = (
-    "call_id", "attempt", *_OWNERS, *_ENDPOINT, "sends", "status", "outcome", "finish_reason", "upstream_id",
+    "call_id", "attempt", "key_id", *_ENDPOINT, "sends", "status", "outcome", "finish_reason", "upstream_id",
     "upstream_model", "upstream_request_id", "started_us", "first_content_us", "ended_us", "input_tokens",
     "output_tokens", "estimated", "stream", "request_bytes", "content_bytes", *_ATTEMPT_SELDOM,
 )  # fmt: skip
 SHORT_CALL = len(CALL_COLUMNS) - len(_CALL_SELDOM)
 SHORT_ATTEMPT = len(ATTEMPT_COLUMNS) - len(_ATTEMPT_SELDOM)
 INTENT_COLUMNS = (
-    "call_id", "attempt", *_OWNERS, *_ENDPOINT, "operation", "client_protocol", "client_model", "stream",
-    "call_started_us", "started_us", "request_bytes", "input_tokens", "bytes_per_token", "around_bytes",
-    "output_tokens",
+    "call_id", "attempt", "key_id", *_ENDPOINT, "operation", "client_protocol", "client_model", "stream",
+    "call_started_us", "started_us", "request_bytes", "request_bytes_per_token", "request_around",
+    "content_bytes_per_token", "content_around", "output_tokens", *_OWNERS,
 )  # fmt: skip
 PROGRESS_COLUMNS = (
     "call_id", "attempt", "sends", "status", "upstream_id", "upstream_model", "upstream_request_id",
@@ -52,14 +53,15 @@ PROGRESS_COLUMNS = (
 )  # fmt: skip
 LAYOUT = {"calls": CALL_COLUMNS, "attempts": ATTEMPT_COLUMNS, "intents": INTENT_COLUMNS, "progress": PROGRESS_COLUMNS}
 
-_SELDOM: dict[str, Any] = {**dict.fromkeys(_ATTEMPT_SELDOM, 0), "error_code": None, "cost_nano_usd": None}
+_SELDOM: dict[str, Any] = {
+    **dict.fromkeys(_ATTEMPT_SELDOM, 0), **dict.fromkeys(_OWNERS, DEFAULT_ID), "error_code": None,
+    "cost_nano_usd": None,
+}  # fmt: skip
 _LARGEST = (1 << 53) - 1
+_UNWRITABLE = (OverflowError, UnicodeEncodeError)
+Encode = Callable[[Sequence[Any]], bytes]  # a row; its head is replaced, for parts encoded before are several values
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(list[Any]).decode
-_owners: dict[str, tuple[Principal, msgspec.Raw]] = {}
-# By identity: who and what an entry is about lives as long as the entry.
-_attempted: dict[tuple[int, int, str, str], tuple[Principal, Endpoint, msgspec.Raw]] = {}
-_REMEMBERED = 10_000  # of either
 
 
 class Interrupted(Struct):
@@ -73,53 +75,62 @@ class Interrupted(Struct):
 # ---- telling
 
 
-def intent(attempt: Attempt) -> bytes:
-    call, guess = attempt.call, attempt.guess
-    attempt.names = _names(attempt)
+def intent(attempt: Attempt, encode: Encode = _encode) -> bytes:
+    call, guess, named = attempt.call, attempt.guess, attempt.names
     route, envelope = call.route, call.envelope
-    return _row(
-        (
-            call.id,
-            attempt.number,
-            attempt.names,
-            call.operation,
-            call.protocol.name,
-            route.model if route is not None else None,
-            1 if envelope is not None and envelope.stream else 0,
-            call.started_us,
-            attempt.started_us,
-            len(call.body),
-            estimates.sent(attempt),
-            guess.answer.bytes_per_token,
-            guess.answer.around,
-            guess.output_tokens,
-        ),
-        1,
-        _INTENT_HEAD,
+    assert named is not None  # whoever intends has looked them up
+    row = (
+        call.id,
+        attempt.number,
+        named.which,
+        call.operation,
+        call.protocol.name,
+        route.model if route is not None else None,
+        1 if envelope is not None and envelope.stream else 0,
+        call.started_us,
+        attempt.started_us,
+        len(call.body),
+        guess.request.bytes_per_token,
+        guess.request.around,
+        guess.answer.bytes_per_token,
+        guess.answer.around,
+        guess.output_tokens,
     )
+    try:
+        if named.owners is None:
+            return _SHORT_INTENT_HEAD + encode(row)[1:]
+        return _INTENT_HEAD + encode((*row, *named.owners))[3:]
+    except _UNWRITABLE:
+        return intent(attempt, _encode_nearly)
 
 
 def progress(attempt: Attempt, usage: Usage | None) -> bytes:
     told = usage or Usage(-1)
-    return _row(
-        (
-            attempt.call.id, attempt.number, attempt.sends, attempt.status, attempt.upstream_id,
-            attempt.upstream_model, attempt.upstream_request_id, attempt.first_content_us, told.input_tokens,
-            told.cached_tokens, told.cache_write_tokens, told.cache_write_1h_tokens,
-        ),
-        1,
-        _PROGRESS_HEAD,
+    row = (
+        attempt.call.id, attempt.number, attempt.sends, attempt.status, attempt.upstream_id, attempt.upstream_model,
+        attempt.upstream_request_id, attempt.first_content_us, told.input_tokens, told.cached_tokens,
+        told.cache_write_tokens, told.cache_write_1h_tokens,
     )  # fmt: skip
+    return _PROGRESS_HEAD + _encode_nearly(row)[1:]
 
 
-def settled(attempt: Attempt | None, call: Call | None) -> bytes:
+def settled(attempt: Attempt | None, call: Call | None, encode: Encode = _encode) -> bytes:
     """The rows of an attempt that has ended, of a call that has, or of both at once."""
-    return b"\x92" + (_NIL if attempt is None else _attempt(attempt)) + (_NIL if call is None else _call(call))
+    try:
+        return (
+            b"\x92"
+            + (_NIL if attempt is None else _attempt(attempt, encode))
+            + (_NIL if call is None else _call(call, encode))
+        )
+    except _UNWRITABLE:
+        return settled(attempt, call, _encode_nearly)
 
 
-def _attempt(attempt: Attempt) -> bytes:
-    call, error, envelope = attempt.call, attempt.error, attempt.call.envelope
-    used, estimated = estimates.usage(attempt)
+def _attempt(attempt: Attempt, encode: Encode) -> bytes:
+    call, error, used = attempt.call, attempt.error, attempt.usage
+    envelope, estimated, named = call.envelope, False, attempt.names or names(attempt)
+    if used is None or attempt.outcome != "ok":
+        used, estimated = estimates.usage(attempt)
     seldom = (
         used.cached_tokens, used.cache_write_tokens, used.cache_write_1h_tokens, used.reasoning_tokens,
         used.input_audio_tokens, used.output_audio_tokens, used.input_image_tokens, used.output_image_tokens,
@@ -127,7 +138,7 @@ def _attempt(attempt: Attempt) -> bytes:
     row = (
         call.id,
         attempt.number,
-        attempt.names or _names(attempt),
+        named.which,
         attempt.sends,
         attempt.status,
         attempt.outcome,
@@ -145,17 +156,20 @@ def _attempt(attempt: Attempt) -> bytes:
         len(call.body),
         attempt.content_bytes,
     )
-    if error is None and seldom == _NOTHING:
-        return _row(row, 3, _SHORT_ATTEMPT_HEAD)
-    return _row((*row, error.code if error is not None else None, *seldom, None), 3, _ATTEMPT_HEAD)
+    if error is None and seldom == _NOTHING and named.owners is None:
+        return _SHORT_ATTEMPT_HEAD + encode(row)[3:]
+    code = error.code if error is not None else None
+    return _ATTEMPT_HEAD + encode((*row, *(named.owners or _NOBODY), code, *seldom, None))[3:]
 
 
-def _call(call: Call) -> bytes:
+def _call(call: Call, encode: Encode) -> bytes:
     winner, envelope, route, error = call.winner, call.envelope, call.route, call.error
-    endpoint = winner.endpoint if winner is not None else None
+    endpoint, principal = winner.endpoint if winner is not None else None, call.principal
+    assert principal is not None  # strangers leave no rows
+    owners = winner.names.owners if winner is not None and winner.names is not None else _owners(principal)
     row = (
         call.id,
-        _who(call.principal),  # type: ignore[arg-type]
+        principal.key_id,
         call.operation,
         call.protocol.name,
         route.model if route is not None else None,
@@ -169,13 +183,20 @@ def _call(call: Call) -> bytes:
         call.first_content_us,
         call.ended_us,
     )
-    if error is None:
-        return _row(row, 1, _SHORT_CALL_HEAD)
-    return _row((*row, error.code), 1, _CALL_HEAD)
+    if error is None and owners is None:
+        return _SHORT_CALL_HEAD + encode(row)[1:]
+    return _CALL_HEAD + encode((*row, *(owners or _NOBODY), error.code if error is not None else None))[3:]
 
 
 def layout() -> bytes:
     return _LAYOUT
+
+
+def layout_of(frames: Iterable[segments.Frame]) -> dict[str, Any] | None:
+    """What the rows of a segment are made of: it is told where it begins, and again behind what was carried."""
+    kinds = segments.LAYOUT, segments.CARRIED
+    told = next((frame for frame in frames if frame.kind in kinds and frame.payload), None)
+    return None if told is None else decode(told.payload)[0]
 
 
 def named(names: Sequence[str], values: Row, columns: Sequence[str]) -> dict[str, Any]:
@@ -212,7 +233,7 @@ def interrupted(attempts: Sequence[tuple[Interrupted, bool]], ended_us: int) -> 
     }  # fmt: skip
     for row in rows[:-1]:
         yield _encode([row, None])
-    yield _encode([rows[-1] if rows else None, [call[name] for name in CALL_COLUMNS]])
+    yield _encode([rows[-1] if rows else None, [_writable(call[name]) for name in CALL_COLUMNS]])
 
 
 def _interrupted_attempt(attempt: Interrupted, ended_us: int) -> list[Any]:
@@ -224,18 +245,15 @@ def _interrupted_attempt(attempt: Interrupted, ended_us: int) -> list[Any]:
         "input_tokens": used.input_tokens, "output_tokens": used.output_tokens, "content_bytes": attempt.content_bytes,
         **{name: value for name, value in known.items() if name in _ATTEMPT_NAMES and value != -1},
     }  # fmt: skip
-    return [row[name] for name in ATTEMPT_COLUMNS]
+    return [_writable(row[name]) for name in ATTEMPT_COLUMNS]
 
 
 # ---- spelling
 
 
-def _row(values: tuple[Any, ...], bare: int, head: bytes) -> bytes:
-    """A row as MessagePack: `head` instead of the first `bare` bytes, for parts encoded before are several values."""
-    try:
-        return head + _encode(values)[bare:]
-    except (OverflowError, UnicodeEncodeError):
-        return head + _encode(tuple(_writable(value) for value in values))[bare:]
+def _encode_nearly(values: Sequence[Any]) -> bytes:
+    """`values` as MessagePack, as near as they can be written."""
+    return _encode(tuple(_writable(value) for value in values))
 
 
 def _writable(value: Any) -> Any:
@@ -249,38 +267,27 @@ def _head(columns: Sequence[str]) -> bytes:
     return b"\xdc" + len(columns).to_bytes(2, "big") if len(columns) > 15 else bytes([0x90 + len(columns)])
 
 
-def _who(principal: Principal) -> msgspec.Raw:
-    known = _owners.get(principal.key_id)
-    if known is None or known[0] is not principal:
-        if len(_owners) >= _REMEMBERED:
-            _owners.clear()
-        known = principal, _values(*(getattr(principal, name) for name in _OWNERS))
-        _owners[principal.key_id] = known
-    return known[1]
-
-
-def _names(attempt: Attempt) -> msgspec.Raw:
-    """Who calls, and which endpoint: nine values."""
-    principal, endpoint = attempt.call.principal, attempt.endpoint
+def names(attempt: Attempt) -> Names:
+    """Who makes `attempt`, at which endpoint."""
+    endpoint, principal = attempt.endpoint, attempt.call.principal
     assert principal is not None  # nothing is attempted for a stranger
-    key = (id(principal), id(endpoint), attempt.protocol, attempt.credential_id)
-    known = _attempted.get(key)
-    if known is None:
-        if len(_attempted) >= _REMEMBERED:
-            _attempted.clear()
-        named = _values(endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id)
-        known = principal, endpoint, msgspec.Raw(bytes(_who(principal)) + bytes(named))
-        _attempted[key] = known
-    return known[2]
+    values = (
+        principal.key_id, endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id,
+    )  # fmt: skip
+    return Names(msgspec.Raw(b"".join(_encode(_writable(value)) for value in values)), _owners(principal))
 
 
-def _values(*values: str) -> msgspec.Raw:
-    return msgspec.Raw(b"".join(_encode(_writable(value)) for value in values))
+def _owners(principal: Principal) -> tuple[str, ...] | None:
+    """Whose `principal` is; None: nobody's in particular."""
+    owners = tuple(getattr(principal, name) for name in _OWNERS)
+    return None if owners == _NOBODY else owners
 
 
 _NIL = b"\xc0"
 _NOTHING = (0,) * 8
-_INTENT_HEAD, _PROGRESS_HEAD = _head(INTENT_COLUMNS), _head(PROGRESS_COLUMNS)
+_NOBODY = (DEFAULT_ID,) * len(_OWNERS)
+_INTENT_HEAD, _SHORT_INTENT_HEAD = _head(INTENT_COLUMNS), _head(INTENT_COLUMNS[: -len(_OWNERS)])
+_PROGRESS_HEAD = _head(PROGRESS_COLUMNS)
 _ATTEMPT_HEAD, _SHORT_ATTEMPT_HEAD = _head(ATTEMPT_COLUMNS), _head(ATTEMPT_COLUMNS[:SHORT_ATTEMPT])
 _CALL_HEAD, _SHORT_CALL_HEAD = _head(CALL_COLUMNS), _head(CALL_COLUMNS[:SHORT_CALL])
 _ATTEMPT_NAMES = frozenset(ATTEMPT_COLUMNS)
@@ -291,6 +298,6 @@ _NULLS = (
     " cost_nano_usd status"
 ).split()
 _UNKNOWN: dict[str, Any] = {
-    **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_NULLS), **dict.fromkeys(_OWNERS, "default"),
-    "bytes_per_token": 4.0,
+    **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_NULLS), **dict.fromkeys(_OWNERS, DEFAULT_ID),
+    "request_bytes_per_token": 4.0, "content_bytes_per_token": 4.0,
 }  # fmt: skip

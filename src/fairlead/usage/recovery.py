@@ -72,7 +72,7 @@ def resume(folder: Path, **options: Any) -> tuple[Journal, Left]:
     )
     for record in told:
         journal.append(SETTLED, record)
-    journal.append(CARRIED, b"")
+    journal.append(CARRIED, records.layout())
     if told:
         log.warning("%d calls were interrupted when the process before this one died; estimated", len(left.calls))
     return journal, left
@@ -86,6 +86,9 @@ def look(folder: Path) -> Left:
         left.newest = max(left.newest, number)
         path = folder / segments.file_name(number)
         data = path.read_bytes()
+        if not data.strip(b"\0"):  # it was about to be made
+            path.unlink()
+            continue
         try:
             header = segments.read_header(data[:BEGIN])
         except Damaged as error:
@@ -110,21 +113,23 @@ def look(folder: Path) -> Left:
 
 def _follow(left: Left, told: list[Frame]) -> None:
     """What the records of one segment say of open calls."""
-    layout: dict[str, Any] = dict(records.LAYOUT)
+    layout: dict[str, Any] = records.layout_of(told) or dict(records.LAYOUT)
     for frame in told:
-        if frame.kind in (0, CARRIED):
+        if frame.kind in (0, LAYOUT, CARRIED):
             continue
         try:
             decoded = records.decode(frame.payload)
         except msgspec.DecodeError:
             log.error("a record at %d cannot be read and is left out", frame.begin)
             continue
-        if frame.kind == LAYOUT:
-            layout = decoded[0]
-        elif frame.kind in (INTENT, OPENED):
+        if frame.kind in (INTENT, OPENED):
             row = records.named(layout["intents"], decoded, records.INTENT_COLUMNS)
             attempts = left.calls.setdefault(row["call_id"], {})
             known = Interrupted(row, content_bytes=segments.cell_value(frame.cell))
+            before = attempts.get(row["attempt"])
+            if before is not None:  # it was carried here, perhaps not with all that was known of it
+                known.progress = before.known.progress
+                known.content_bytes = max(known.content_bytes, before.known.content_bytes)
             attempts[row["attempt"]] = Begun(known, frame.kind == OPENED)
             left.latest_us = max(left.latest_us, row["started_us"])
         elif frame.kind == PROGRESS:

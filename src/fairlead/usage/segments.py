@@ -11,6 +11,7 @@ itself. That of a settlement tells where the settlement before it begins, so tha
 that it passed over none. A size of 0 is the end. Numbers are little-endian.
 """
 
+import errno
 import mmap
 import os
 import secrets
@@ -34,9 +35,7 @@ INTENT, PROGRESS, SETTLED, CARRIED, OPENED, LAYOUT = range(1, 7)
 _HEADER = struct.Struct("<8sHHIQ16sIQ")
 _MAGIC = b"FAIRLEAD"
 _COPY = 64  # bytes from the header to its copy
-_MASK = 0xFFFF_FFFF
-_SUFFIX = ".segment"
-_SIZE_CHECK = 31
+_SUFFIX, _MAKING = ".segment", ".making"
 _CELL_CHECK = 1_048_573  # the largest prime below 2**20
 _ZEROS = bytes(64 << 10)
 _pack, _crc32 = FRAME.pack, zlib.crc32
@@ -47,6 +46,9 @@ class Position(NamedTuple):
 
     segment: int
     offset: int
+
+
+NOWHERE = Position(0, 0)  # before the first record
 
 
 class Header(Struct, frozen=True):
@@ -79,7 +81,21 @@ def file_name(number: int) -> str:
 
 def numbers(folder: Path) -> list[int]:
     """Of the segments in `folder`, in their order."""
-    return sorted(int(file.stem) for file in folder.glob(f"*{_SUFFIX}") if file.stem.isdecimal())
+    return sorted(int(file.stem) for file in files(folder))
+
+
+def files(folder: Path) -> list[Path]:
+    """The segments in `folder`."""
+    return [file for file in folder.glob(f"*{_SUFFIX}") if file.stem.isdecimal()]
+
+
+def sync_folder(folder: Path) -> None:
+    """See to it that the names of the files in `folder` are on the disk. Raises OSError."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def read_header(begin: bytes) -> Header:
@@ -105,7 +121,20 @@ def cell_value(cell: int) -> int:
 class Segment:
     """A segment open for writing, by one thread."""
 
-    __slots__ = ("_file", "_map", "_settled", "at", "cells", "header", "number", "path", "seed", "size")
+    __slots__ = (
+        "_file",
+        "_last",
+        "_map",
+        "_settled",
+        "at",
+        "cells",
+        "header",
+        "number",
+        "path",
+        "records",
+        "seed",
+        "size",
+    )
 
     def __init__(self, path: Path, header: Header) -> None:
         """Make the file: all of its room is taken at once, so that a full disk is an error here and no crash later.
@@ -114,7 +143,8 @@ class Segment:
         """
         self.path, self.header = path, header
         self.number, self.seed, self.size = header.number, header.seed, header.size
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        making = path.with_suffix(_MAKING)  # whoever dies here leaves nothing that could be taken for a segment
+        self._file = os.open(making, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(self._file, 0, header.size)
             told = _HEADER.pack(
@@ -127,31 +157,41 @@ class Segment:
                 os.pwrite(self._file, _ZEROS[: header.size - place], place)
             os.pwrite(self._file, told * 2, 0)
             self._map = mmap.mmap(self._file, header.size)
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, f"{path} is there already")
+            making.rename(path)
         except BaseException:
             os.close(self._file)
-            path.unlink(missing_ok=True)
+            making.unlink(missing_ok=True)
             raise
         self.cells = memoryview(self._map).cast("Q")  # of the whole file, eight bytes each
+        self._last = header.size - 16  # for the end of a frame
         self.at = BEGIN  # where the next frame goes; whoever reads may read up to here
         self._settled = 0  # where the last settlement is
 
     def fits(self, size: int) -> bool:
         """Whether a payload of `size` bytes has room, and an end mark behind it."""
-        return self.at + FRAME.size + size + 8 <= self.size
+        return self.at + 16 + size <= self._last
+
+    @property
+    def left(self) -> int:
+        """Bytes that can still be written."""
+        return self._last - self.at
 
     def put(self, kind: int, payload: bytes) -> int:
-        """Append a record, which has to fit; the index of its cell."""
+        """Append a record; the index of its cell, or 0 if it does not fit."""
         size, begin = len(payload), self.at
-        word = size | kind << 24 | size % _SIZE_CHECK << 27
-        check = _crc32(payload, (self.seed + begin + word) & _MASK)
         end = begin + 16 + size
+        if end > self._last:
+            return 0
+        word = size | kind << 24
         if kind == SETTLED:
-            cell, self._settled = self._settled, begin
+            link, self._settled = self._settled, begin
         else:
-            cell = 0
-        self._map[begin:end] = _pack(word, check, cell) + payload
+            link = 0
+        self._map[begin:end] = _pack(word, _crc32(payload, self.seed ^ begin ^ word), link) + payload
         self.at = (end + 7) & -8
-        return (begin + 8) >> 3
+        return begin + 8 >> 3
 
     def count(self, cell: int, value: int) -> None:
         """Set a cell: one store of eight bytes, whole or not at all."""
@@ -194,14 +234,14 @@ def frames(data: bytes, base: int, seed: int, *, only: int = 0) -> Iterator[Fram
             at, strict = sure, end
             continue
         word, check, cell = unpack(data, at)
-        size, kind = word & 0xFF_FFFF, word >> 24 & 7
+        size, kind = word & 0xFF_FFFF, word >> 24
         stop = at + 16 + size
-        if at >= strict and kind != only and word and word >> 27 == size % _SIZE_CHECK:
+        if at >= strict and kind != only and word:
             at = (stop + 7) & -8
             continue
         if word and stop <= end:
             payload = data[at + 16 : stop]
-            if crc32(payload, (seed + base + at + word) & _MASK) == check:
+            if crc32(payload, seed ^ base + at ^ word) == check:
                 if at >= strict and cell != last and (last or cell >= base):  # there may be others before it
                     at, strict = sure, at + 1
                     continue
@@ -236,11 +276,10 @@ def _next_frame(data: bytes, at: int, base: int, seed: int) -> int | None:
         word, check, _ = FRAME.unpack_from(data, place)
         size = word & 0xFF_FFFF
         if (
-            word
-            and word >> 27 == size % _SIZE_CHECK
+            INTENT <= word >> 24 <= LAYOUT
             and size <= LARGEST_PAYLOAD
             and place + 16 + size <= len(data)
-            and zlib.crc32(data[place + 16 : place + 16 + size], (seed + base + place + word) & _MASK) == check
+            and zlib.crc32(data[place + 16 : place + 16 + size], seed ^ base + place ^ word) == check
         ):
             return place
     return None

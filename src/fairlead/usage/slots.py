@@ -7,6 +7,7 @@ that still have segments are orphans: any process may take one, and finish what 
 """
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from fairlead.errors import InvalidConfig
 from fairlead.usage import segments
+
+log = logging.getLogger("fairlead.journal")
 
 _MOST = 1000
 
@@ -28,8 +31,11 @@ class Slot:
         os.close(self._lock)
 
     def remove(self) -> None:
-        """Delete it with all that is in it, and let go."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete it, but for damage that was kept for somebody to look at, and let go."""
+        for path in (*segments.files(self.folder), *self.folder.glob("*.making")):
+            path.unlink(missing_ok=True)
+        if not any(path.name != "lock" for path in self.folder.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.release()
 
 
@@ -52,8 +58,12 @@ def take(folder: Path) -> Slot:
 def orphans(folder: Path) -> Iterator[Slot]:
     """The slots that have segments and no process; each is held from here on."""
     for path in sorted(folder.glob("*")):
-        if path.name.isdecimal() and segments.numbers(path):
-            slot = _locked(path)
+        if path.name.isdecimal() and segments.files(path):
+            try:
+                slot = _locked(path)
+            except OSError as error:
+                log.error("the slot %s cannot be looked at: %s", path, error.strerror)
+                continue
             if slot is not None:
                 yield slot
 

@@ -4,22 +4,76 @@ A sink gets batches in the order of writing, at least once, with ids that stay t
 attempt, `id` for a call. It remembers how far it has come, so that nothing is left out when it comes back.
 """
 
-from collections.abc import Sequence
+import select
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
+from fairlead.usage import records
 from fairlead.usage.records import Row
-from fairlead.usage.segments import Position
+from fairlead.usage.segments import NOWHERE, Position
 
 
-class Batch(Struct, frozen=True):
-    """Rows in the order of `records.ATTEMPT_COLUMNS` and `records.CALL_COLUMNS`, and where the journal goes on."""
+class Batch:
+    """Some attempts and calls, and where the journal goes on behind them.
 
-    attempts: Sequence[Row] = ()
-    calls: Sequence[Row] = ()
-    journal: str = ""
-    end: Position = Position(0, 0)
+    Rows are in the order of `records.ATTEMPT_COLUMNS` and `records.CALL_COLUMNS`, without what is left out. They
+    are decoded piece by piece as they are used: a thousand rows at once no processor keeps at hand.
+    """
+
+    __slots__ = ("_attempts", "_calls", "_decode", "_payloads", "end", "journal")
+
+    def __init__(
+        self,
+        attempts: Sequence[Row] = (),
+        calls: Sequence[Row] = (),
+        journal: str = "",
+        end: Position = NOWHERE,
+        *,
+        payloads: Sequence[bytes] = (),
+        decode: Callable[[bytes], Sequence[Row | None]] = records.decode,
+    ) -> None:
+        """Rows, or the `payloads` of settlements as they stand in a journal."""
+        self.journal, self.end = journal, end
+        self._attempts, self._calls = attempts, calls
+        self._payloads, self._decode = payloads, decode
+
+    @property
+    def attempts(self) -> Sequence[Row]:
+        return self._attempts or [row for attempts, _ in self.pieces() for row in attempts]
+
+    @property
+    def calls(self) -> Sequence[Row]:
+        return self._calls or [row for _, calls in self.pieces() for row in calls]
+
+    def pieces(self, size: int = 64) -> Iterator[tuple[Sequence[Row], Sequence[Row]]]:
+        """Attempts and calls, about `size` at a time. Between two pieces, other threads have their turn."""
+        if not self._payloads:
+            yield self._attempts, self._calls
+            return
+        decode = self._decode
+        for begin in range(0, len(self._payloads), size):
+            attempts, calls = [], []
+            for payload in self._payloads[begin : begin + size]:
+                attempt, call = decode(payload)
+                if attempt is not None:
+                    attempts.append(attempt)
+                if call is not None:
+                    calls.append(call)
+            yield attempts, calls
+            select.select((), (), (), 0)  # lets go of the interpreter's lock: the event loop shall not wait for it
+
+    def sample(self, count: int) -> Sequence[Row]:
+        """A few of the attempts."""
+        if not self._payloads:
+            return self._attempts[:: max(len(self._attempts) // count, 1)]
+        some = self._payloads[:: max(len(self._payloads) // count, 1)]
+        return [attempt for attempt, _ in map(self._decode, some) if attempt is not None]
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self._payloads) or max(len(self._attempts), len(self._calls))
 
 
 class Refused(Struct, frozen=True):

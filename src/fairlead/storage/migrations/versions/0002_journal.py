@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("wanted", sa.Integer, nullable=False),
     )
+    op.create_index("dead_letters_wanted", "dead_letters", ["sink"], sqlite_where=sa.text("wanted = 1"))
 
 
 def downgrade() -> None:
