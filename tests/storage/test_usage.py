@@ -161,13 +161,11 @@ def test_a_span_begins_with_its_first_millisecond_and_ends_before_its_last(
     assert calls(NOVEMBER_21, NOVEMBER_21) == calls(2**61, 2**62) == 0
 
 
-def test_an_attempt_belongs_to_the_span_its_call_began_in_and_to_its_own_day(
-    store: UsageStore, database: Database
-) -> None:
+def test_an_attempt_belongs_to_the_span_and_the_day_it_began_in(store: UsageStore, database: Database) -> None:
     late = {**attempt(NOVEMBER_21 - 1, attempt=2), "started_us": NOVEMBER_21 + 5}
     put(database, "attempts", late)
-    assert store.summary(NOVEMBER_21, NOVEMBER_21 + DAY, ["day"]) == []
-    assert store.summary(NOVEMBER_21 - DAY, NOVEMBER_21, ["day"])[0]["day"] == "2026-11-21"
+    assert store.summary(NOVEMBER_21 - DAY, NOVEMBER_21, ["day"]) == []
+    assert store.summary(NOVEMBER_21, NOVEMBER_21 + DAY, ["day"])[0]["day"] == "2026-11-21"
 
 
 def test_nothing_is_one_row_of_zeros_and_in_groups_no_row(store: UsageStore) -> None:

@@ -29,6 +29,7 @@ TOKENS = (
 SUMS = ("calls", "attempts", "failed", "estimated", *TOKENS, "cost_nano_usd", "unpriced")
 
 _DAY_US = 86_400_000_000
+_LONGEST_CALL_US = _DAY_US  # between a call's begin, which its id tells, and that of its last attempt
 _EPOCH = date(1970, 1, 1).toordinal()
 _LARGEST = (1 << 63) - 1
 _LARGEST_MS = (1 << 48) - 1  # what twelve hex digits hold
@@ -82,7 +83,7 @@ class UsageStore:
         limit: int | None = None,
         after: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """What calls that began in [from_us, to_us), to the millisecond, came to: a row a group, ordered by its values.
+        """What attempts that began in [from_us, to_us) came to: a row a group, ordered by its values.
 
         A row has the values of `group_by` (of GROUPS) and SUMS; without groups there is one row, whatever there was.
         `model` and `provider` are those of the attempt. `after` has the values of a group: only later ones are told.
@@ -98,7 +99,10 @@ class UsageStore:
                 f"Usage cannot be grouped by {unknown[0][:100]!r}; known are {known}.", param="group_by"
             )
         group_by = tuple(dict.fromkeys(group_by))
-        where: dict[str, Any] = {"call_id >= ?": _first_id(from_us), "call_id < ?": _first_id(to_us)}
+        where: dict[str, Any] = {
+            "call_id >= ?": _first_id(from_us - _LONGEST_CALL_US), "call_id < ?": _first_id(to_us + 999),
+            "started_us >= ?": from_us, "started_us < ?": to_us,
+        }  # fmt: skip
         for column, wanted in {"key_id": key_id, "model": model, "provider": provider}.items():
             if wanted is not None:
                 where[f"{column} = ?"] = wanted
