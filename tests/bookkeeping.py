@@ -1,5 +1,6 @@
 """Calls and attempts for the tests of the ledger, and a sink that is as bad as it is told to be."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,13 @@ class Kept:
         self.calls: list[dict[str, Any]] = []
         self.positions: dict[str, Position] = {}
         self.closed = False
+        self.asked = threading.Semaphore(0)  # once for each batch
 
     def position(self, journal: str) -> Position | None:
         return self.positions.get(journal)
 
     def write(self, batch: Batch) -> Sequence[Refused]:
+        self.asked.release()
         if self.failures:
             self.failures -= 1
             raise OSError("disk full")

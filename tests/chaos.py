@@ -136,15 +136,14 @@ class Chaos:
         with self._simulator(), self._room():
             load = asyncio.create_task(self._load())
             phases = asyncio.create_task(self._phases())
-            for number in range(self.plan.kills):
+            ends = [signal.SIGKILL] * self.plan.kills + [signal.SIGTERM] * self.plan.terminations
+            self.random.shuffle(ends)
+            for how in ends:
                 await self._start()
                 await asyncio.sleep(self.random.uniform(*self.plan.life))
-                if number % max(self.plan.kills // max(self.plan.terminations, 1), 1) == 1:
-                    await self._end(signal.SIGTERM)
-                else:
-                    await self._end(signal.SIGKILL)
-                    if self.random.random() < 0.5:
-                        self._tear()
+                await self._end(how)
+                if how is signal.SIGKILL and self.random.random() < 0.5:
+                    self._tear()
             await phases
             self.over = True
             await self._start()

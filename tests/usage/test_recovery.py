@@ -427,7 +427,8 @@ class Life(RuleBasedStateMachine):
             assert (row["output_tokens"], row["estimated"]) == (settled["output_tokens"], settled["estimated"])
 
     def check_lines(self) -> None:
-        lines = [msgspec.json.decode(line) for line in (self.folder / "lines").read_bytes().splitlines()]
+        path = self.folder / "lines"
+        lines = [msgspec.json.decode(line) for line in (path.read_bytes() if path.exists() else b"").splitlines()]
         keys = [(line["call_id"], line["attempt"]) if line["kind"] == "attempt" else line["id"] for line in lines]
         assert [key for key, times in Counter(keys).items() if times > 1] == []
         attempts = {(row["call_id"], row["attempt"]) for row in rows(self.database, "attempts")}

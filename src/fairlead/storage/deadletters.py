@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from fairlead.storage import tables
 from fairlead.storage.engine import Database, compiled
-from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS, Row
+from fairlead.usage.records import ATTEMPT_COLUMNS, CALL_COLUMNS, Row, named
 from fairlead.usage.sinks import Batch, Letter, Refused
 
 log = logging.getLogger("fairlead.usage")
@@ -148,4 +148,4 @@ def _batch(record: str) -> Batch:
 
 
 def _row(told: dict[str, object], columns: Sequence[str]) -> Row:
-    return [told.get(name) for name in columns]
+    return list(named(tuple(told), tuple(told.values()), columns).values())

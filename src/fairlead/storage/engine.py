@@ -5,6 +5,7 @@ third of what Core's execution does. Writes begin with BEGIN IMMEDIATE: a transa
 fails at once when another writer came between, however long it would be willing to wait.
 """
 
+import logging
 import os
 import sqlite3
 import threading
@@ -14,12 +15,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+from msgspec import Struct, structs
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from fairlead.errors import InvalidConfig
 from fairlead.storage import migrate
+
+log = logging.getLogger("fairlead.storage")
 
 _BUSY_SECONDS = 5.0
 _CHECKPOINT_PAGES = 2000  # of the log, which then begins anew
@@ -59,18 +64,18 @@ class Database:
         self.path = path
         self._connection = connect(path)
         self._file = os.stat(path)
-        self._log: os.stat_result | None = None  # SQLite's write-ahead log, as it was when the file was last seen
+        self._connection.execute("SELECT count(*) FROM sqlite_master").close()  # from here on there is a log
+        self.mark = _Mark(str(path), self._file.st_ino, os.stat(_log_of(path)).st_ino)
         self._lock = threading.Lock()
 
     def check(self) -> None:
         """See that the file is still there. Raises Gone."""
         try:
             if os.path.samestat(os.stat(self.path), self._file):
-                self._log = os.stat(self._beside("-wal"))
                 return
         except OSError:
             raise Gone(f"{self.path} is gone") from None
-        self._part()
+        _part(self.path, self.mark)
         raise Gone(f"{self.path} is another file than it was: the next start will use it")
 
     def sync(self) -> None:
@@ -80,22 +85,11 @@ class Database:
         OSError.
         """
         with suppress(FileNotFoundError):
-            file = os.open(self._beside("-wal"), os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(_log_of(self.path), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(file)
             finally:
                 os.close(file)
-
-    def _part(self) -> None:
-        """Another file stands where ours was: its next reader would take our log for its own, and ruin it."""
-        for ending in ("-wal", "-shm"):
-            path = self._beside(ending)
-            with suppress(OSError):
-                if ending == "-shm" or (self._log is not None and os.path.samestat(os.stat(path), self._log)):
-                    path.rename(self._beside(f"{ending}-of-the-file-before"))
-
-    def _beside(self, ending: str) -> Path:
-        return self.path.with_name(self.path.name + ending)
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows. Raises sqlite3.Error."""
@@ -126,23 +120,58 @@ def open_database(url: str, folder: Path) -> Database:
     empty one would know no key. Raises InvalidConfig.
     """
     path = folder / url.removeprefix(_PREFIX)
-    mark = folder / _MARK
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists() and mark.exists() and mark.read_text() == str(path.absolute()):
-            raise InvalidConfig(
-                f"the database {path} was here and is gone: bring it back, or delete {mark} to begin with an empty one",
-                path="database.url",
-            )
+        mark = folder / _MARK
+        before = _read(mark)
+        if before is not None and before.path == str(path.absolute()):
+            if not path.exists():
+                raise InvalidConfig(
+                    f"the database {path} was here and is gone: bring it back, or delete {mark} to begin with an empty"
+                    " one",
+                    path="database.url",
+                )
+            _part(path, before)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         migrate.ensure(path)
-        _write(mark, str(path.absolute()))
-        return Database(path)
+        database = Database(path)
+        now = structs.replace(database.mark, path=str(path.absolute()))
+        if now != before:
+            mark.write_bytes(msgspec.json.encode(now))
+        return database
     except (OSError, sqlite3.Error) as error:
         raise InvalidConfig(f"the database {path} cannot be opened: {error}", path="database.url") from error
 
 
-def _write(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+class _Mark(Struct, frozen=True):
+    """What the state folder remembers of its database: where it was, and which files it and its log were."""
+
+    path: str
+    database: int  # inode
+    log: int  # inode
+
+
+def _read(mark: Path) -> _Mark | None:
+    try:
+        return msgspec.json.decode(mark.read_bytes(), type=_Mark)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _part(path: Path, before: _Mark) -> None:
+    """Another database may stand where ours was, beside our log: whoever opens it would take that for its own.
+
+    SQLite cannot tell, and ruins what was restored.
+    """
+    log_file = _log_of(path)
+    with suppress(FileNotFoundError):
+        if os.stat(path).st_ino != before.database and os.stat(log_file).st_ino == before.log:
+            log.error("%s is another file than it was: the log of the one before is moved aside", path)
+            for file in (log_file, path.with_name(path.name + "-shm")):
+                if file.exists():
+                    file.rename(file.with_name(file.name + "-of-the-file-before"))
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")

@@ -9,6 +9,7 @@ readers are past them.
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -25,6 +26,7 @@ Fsync = Literal["off", "interval", "always"]
 Carried = Iterable[tuple[int, bytes, Attempt | None]]  # kind, payload, whose cell it is
 
 _EVERY_SECONDS = 1.0  # between flushes
+_QUIET_SECONDS = 60.0  # between two words of trouble
 _ALERT = 0.5  # of `max_bytes`
 _OFFSET_BITS = 40
 _SETTLED_BYTES = 1 << 10  # of a settlement with its call, and a few to spare
@@ -67,6 +69,7 @@ class Journal:
         self._wake = threading.Event()
         self._closing = False
         self._alerted = False
+        self._quiet_until = 0.0  # monotonic: trouble comes and goes where room does
         self._thread: threading.Thread | None = None
         self._segment = self._made(number, first_bytes or segment_bytes)
         self._segment.put(LAYOUT, self._layout)
@@ -209,15 +212,19 @@ class Journal:
     def _tend(self) -> None:
         """Have the next segment ready, flush, close what is full."""
         troubles = []
-        for work in (self._make_spare, self._sync):
-            try:
-                work()
-            except (OSError, Full) as error:
-                troubles.append(str(error))
+        try:
+            self._make_spare()
+        except Full as full:
+            troubles.append(str(full))
+        written, failed = self._sync()
+        if failed is not None:
+            troubles.append(str(failed))
         trouble = "; ".join(troubles)
-        if trouble and not self.trouble:
+        if trouble and not self.trouble and time.monotonic() > self._quiet_until:
             log.error("the journal in %s: %s", self.folder, trouble)
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
         self.trouble = trouble
+        self._tell(written, failed)
         if (self._held > self.max_bytes * _ALERT) != self._alerted:
             self._alerted = not self._alerted
             if self._alerted:
@@ -226,14 +233,13 @@ class Journal:
                     self._held >> 20, self.max_bytes >> 20,
                 )  # fmt: skip
 
-    def _sync(self) -> None:
-        """Flush what was written, and close the segments that are full. Raises OSError."""
+    def _sync(self) -> tuple[int, OSError | None]:
+        """Flush what was written, and close the segments that are full: up to where that was, and what went wrong."""
         with self._lock:
             written, segment = self.written, self._segment
-        wanted = self.fsync != "off" and written > self._synced
         failed: OSError | None = None
         try:
-            if wanted:
+            if self.fsync != "off" and written > self._synced:
                 segment.sync()  # before it can be retired, and closed
         except OSError as error:
             failed = error
@@ -244,12 +250,11 @@ class Journal:
             except OSError as error:
                 failed = error
             self._retired.popleft().close()
-        self._tell(written, failed)
-        if failed is not None:
-            # What the disk refused once it may claim to have the next time: go on in a file it has not failed.
+        if failed is None:
+            self._synced = written
+        else:  # what the disk refused once it may claim to have the next time: go on in a file it has not failed
             self.put = _no_room
-            raise failed
-        self._synced = written
+        return written, failed
 
     def _tell(self, written: int, error: OSError | None) -> None:
         """Let those go on who wait for records up to `written`."""
@@ -272,12 +277,10 @@ class Journal:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        try:
-            self._sync()
-        except OSError as error:
-            log.error("the journal in %s cannot be flushed: %s", self.folder, error)
-        while self._retired:
-            self._retired.popleft().close()
+        written, failed = self._sync()
+        if failed is not None:
+            log.error("the journal in %s cannot be flushed: %s", self.folder, failed)
+        self._tell(written, failed)
         if self.spare is not None:
             self._discard(self.spare)
         self._segment.close()

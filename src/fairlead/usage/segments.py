@@ -1,8 +1,7 @@
 """The journal's files: how a record is framed, checked and found again, whatever happened to the bytes around it.
 
     segment = header, header again, frames …, zeros          header: 64 bytes, with a seed of its own
-    frame   = size (24 bits), kind (3 bits), size modulo 31 (5 bits), checksum (u32), cell (u64), payload,
-              padding to 8 bytes
+    frame   = size (24 bits) and kind (8 bits), checksum (u32), cell (u64), payload, padding to 8 bytes
 
 The checksum is a CRC-32 of the payload that begins with the segment's seed, the frame's place and its first word: a
 frame is valid in one place of one segment only, so that neither old bytes nor anything a client sends can pose as one.
@@ -168,10 +167,6 @@ class Segment:
         self._last = header.size - 16  # for the end of a frame
         self.at = BEGIN  # where the next frame goes; whoever reads may read up to here
         self._settled = 0  # where the last settlement is
-
-    def fits(self, size: int) -> bool:
-        """Whether a payload of `size` bytes has room, and an end mark behind it."""
-        return self.at + 16 + size <= self._last
 
     @property
     def left(self) -> int:

@@ -67,7 +67,8 @@ class JsonLines:
         new.replace(place)
 
     def secure(self) -> bool:
-        os.fdatasync(self._opened())
+        if self._file is not None:  # the one that was written to, wherever it is now
+            os.fdatasync(self._file)
         return True
 
     def forget(self, journal: str) -> None:
