@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -122,9 +123,12 @@ class Chaos:
         self.state = folder / "state"
         self.tally = folder / "tally.jsonl"
         self.upstream, self.port = free_port(), free_port()
+        self.nobody = socket.socket()  # bound and not listening: who connects is refused, and nobody else gets the port
+        self.nobody.bind(("127.0.0.1", free_port()))
         self.config = folder / "fairlead.toml"
         self.config.write_text(
-            CONFIG.format(port=self.port, state=self.state, upstream=self.upstream, nobody=free_port()) + KEYS
+            CONFIG.format(port=self.port, state=self.state, upstream=self.upstream, nobody=self.nobody.getsockname()[1])
+            + KEYS
         )
         self.gateway: subprocess.Popen[str] | None = None
         self.up = asyncio.Event()
@@ -151,6 +155,7 @@ class Chaos:
             if self.calls:
                 await asyncio.wait(self.calls)
             await self._end(signal.SIGTERM)
+        self.nobody.close()
         self._compare()
         self.report.seconds = time.monotonic() - began
         return self.report
