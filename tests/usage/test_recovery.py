@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bookkeeping import STARTED_US, NoLetters, attempted, begun, ended, failed
+from bookkeeping import STARTED_US, NoLetters, attempted, begun, die, ended, failed, read
 from fairlead.call import Attempt, Call
 from fairlead.chat import Usage
 from fairlead.errors import Unavailable
@@ -25,7 +26,7 @@ from fairlead.storage.engine import open_database
 from fairlead.storage.records import Records
 from fairlead.usage import books as books_module
 from fairlead.usage import estimates, recovery, slots
-from fairlead.usage.books import Books
+from fairlead.usage.books import Books, Reader
 from fairlead.usage.couriers import Courier, Couriers
 from fairlead.usage.estimates import Estimates
 from fairlead.usage.journal import Journal
@@ -447,3 +448,131 @@ TestLives = Life.TestCase
 TestLives.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+# ---- at each record of a rotation, and of a recovery
+
+
+class Snapshots:
+    """Copies of a folder, as it was after each record that was written since it began to look."""
+
+    def __init__(self, folder: Path, copies: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.copies, self.armed = folder, copies, False
+        self.taken: list[Path] = []
+        put = Segment.put
+
+        def putting(segment: Segment, kind: int, payload: bytes) -> int:
+            cell = put(segment, kind, payload)
+            if self.armed:
+                self.taken.append(copies / str(len(self.taken)))
+                shutil.copytree(folder, self.taken[-1])
+            return cell
+
+        patch.setattr(Segment, "put", putting)
+
+
+def told(folder: Path) -> dict[object, dict[str, Any]]:
+    """All that a start with this folder tells of calls and attempts, each once."""
+    books = Books(folder)
+    attempts, calls = read(books.own)
+    books.close()
+    keys = [*((row["call_id"], row["attempt"]) for row in attempts), *(row["id"] for row in calls)]
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, [*attempts, *calls], strict=True))
+
+
+def busy(ledger: Ledger) -> None:
+    """Calls in every state there is."""
+    for name in "abc":
+        ended(ledger, attempted(ledger, begun(id=f"gen-done-{name}")))
+        attempted(ledger, begun(id=f"gen-sent-{name}"))
+        streaming = attempted(ledger, begun(id=f"gen-streaming-{name}"))
+        streaming.first_content_us, streaming.content_bytes = streaming.started_us + 5, 1_000
+        ledger.begin(streaming, Usage(77, 1))
+        streaming.content_bytes = 20_000
+        ledger.progress(streaming)
+        failed(ledger, attempted(ledger, begun(id=f"gen-between-{name}")))
+        again = begun(id=f"gen-again-{name}")
+        failed(ledger, attempted(ledger, again))
+        attempted(ledger, again)
+
+
+def test_at_whatever_record_of_a_rotation_it_dies_all_is_told_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    books = Books(folder, segment_bytes=SMALL)
+    ledger = Ledger(books.own.journal, Estimates())
+    busy(ledger)
+    shutil.copytree(folder, tmp_path / "before")
+    before = told(tmp_path / "before")
+    looking = Snapshots(folder, tmp_path / "copies", monkeypatch)
+    rotate = books.own.journal._rotate
+
+    def rotating(size: int) -> None:
+        looking.armed = True
+        rotate(size)
+        looking.armed = False
+
+    monkeypatch.setattr(books.own.journal, "_rotate", rotating)
+    filled = 0
+    while not looking.taken:
+        ended(ledger, attempted(ledger, begun(id=f"gen-filling-{filled}")))
+        filled += 1
+    books.close()
+    assert len(looking.taken) > 15
+    for copy in looking.taken:
+        now = told(copy)
+        filling = {key for key in now if "filling" in str(key)}
+        assert len(filling) in (2 * filled, 2 * filled - 2)
+        assert now.keys() - filling == before.keys()
+        for key, row in before.items():
+            assert {**now[key], "ended_us": 0} == {**row, "ended_us": 0}
+
+
+def test_at_whatever_record_of_a_recovery_it_dies_the_next_one_tells_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    books = Books(folder)
+    busy(Ledger(books.own.journal, Estimates()))
+    die(books)
+    looking = Snapshots(folder, tmp_path / "copies", monkeypatch)
+    looking.armed = True
+    books = Books(folder)
+    looking.armed = False
+    books.close()
+    expected = told(folder)
+    assert len(looking.taken) > 12
+    for copy in looking.taken:
+        assert told(copy) == expected
+
+
+def test_what_was_owed_when_it_died_is_told_too(tmp_path: Path) -> None:
+    """There was no room for settlements, then for some of them: the others are estimated, and none is forgotten."""
+    books = Books(tmp_path, segment_bytes=SMALL, max_bytes=200 << 10)
+    ledger = Ledger(books.own.journal, Estimates())
+    attempts: list[Attempt] = []
+    with suppress(Unavailable):
+        while True:
+            attempts.append(attempted(ledger, begun()))
+    for attempt in attempts:
+        attempt.upstream_id = "x" * 2_000
+        ended(ledger, attempt)
+    assert ledger.owed
+    reader, settled = Reader(books.own, None), Counter[str]()
+    for _ in range(3):
+        while (batch := reader.read()) is not None:
+            settled.update(row[0] for row in batch.calls)
+        books.own.journal.drop(reader.position.segment)
+        with suppress(Unavailable):
+            attempts.append(attempted(ledger, begun()))
+    assert settled
+    assert ledger.owed
+    die(books)
+    again = Books(tmp_path)
+    reader = Reader(again.own, reader.position)
+    while (batch := reader.read()) is not None:
+        settled.update(row[0] for row in batch.calls)
+    assert settled == Counter(attempt.call.id for attempt in attempts)
+    again.close()
