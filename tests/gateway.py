@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,13 @@ def rows(database: Path, table: str, *, order: str = "started_us") -> list[dict[
 
 
 def free_port() -> int:
-    """A port below the ephemeral ones that nobody listens on."""
+    """A port below the ephemeral ones that nobody has."""
     while True:
         port = random.SystemRandom().randint(20000, 32000)
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager

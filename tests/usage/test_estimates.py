@@ -105,9 +105,9 @@ def test_learning_comes_to_what_is_true_whatever_it_began_with(seed: int, reques
         )
     guess = attempt(stream=True, learned=learned).guess
     for tokens in (200, 400):
-        assert guess.request.tokens(int(tokens * request)) == pytest.approx(tokens, rel=0.1)
+        assert guess.request.tokens(int(tokens * request)) == pytest.approx(tokens, rel=0.2)
     for tokens in (50, 150):
-        assert guess.answer.tokens(int(tokens * content)) == pytest.approx(tokens, rel=0.1)
+        assert guess.answer.tokens(int(tokens * content)) == pytest.approx(tokens, rel=0.2)
     assert 80 <= guess.output_tokens <= 120
 
 
