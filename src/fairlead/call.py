@@ -52,6 +52,8 @@ class Names(Struct, frozen=True):
     """What is the same for many attempts, as the journal spells it."""
 
     which: Raw  # key, and which endpoint
+    intended: Raw  # the same, and what the call asks for
+    called: Raw  # key, what the call asks for, and where it went
     owners: tuple[str, ...] | None  # whose the key is; None: nobody's in particular
 
 

@@ -9,33 +9,34 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from fairlead.call import Attempt, Call, Names
 from fairlead.chat import Usage
 from fairlead.errors import Unavailable
-from fairlead.resources import Endpoint, Principal
+from fairlead.resources import Endpoint, Principal, Route
 from fairlead.usage import records
 from fairlead.usage.estimates import Estimates, Learned
 from fairlead.usage.journal import Carried, Full, Journal
 from fairlead.usage.segments import INTENT, OPENED, PROGRESS, SETTLED
 
+if TYPE_CHECKING:
+    from fairlead.protocols import Wire
+
 log = logging.getLogger("fairlead.ledger")
 
 OnFull = Literal["refuse", "drop"]
 _MOST_OWED = 100_000  # records
-_REMEMBERED = 10_000  # pairs of who calls and what is called
+_REMEMBERED = 10_000  # of who calls and what is called
+_Which = tuple[int, int, int, int, str, str, str, bool]
 
 
 class _Known(Struct, frozen=True):
     """What is the same for many attempts. It is found by identity: who and what it is about live as long as it does."""
 
-    principal: Principal | None
-    endpoint: Endpoint
-    protocol: str
-    credential_id: str
+    of: tuple[Principal | None, Endpoint, Route | None, Wire]
     names: Names
     learned: Learned
 
@@ -55,7 +56,7 @@ class Ledger:
         self.dropped = 0  # records that could not be written down
         self.waits = journal.fsync == "always"  # whether anybody has to wait for `durable`
         self._open: dict[str, Call] = {}  # calls that have an intent and no end
-        self._known: dict[tuple[int, int, bool], _Known] = {}
+        self._known: dict[_Which, _Known] = {}
         self._owed: deque[_Owed] = deque()
         journal.carry, journal.open_calls = self._carried, self._open.__len__
 
@@ -65,9 +66,11 @@ class Ledger:
         """Something is about to be sent upstream. Raises Unavailable if it cannot be written down."""
         journal, call, endpoint = self.journal, attempt.call, attempt.endpoint
         envelope = call.envelope
-        known = self._known.get((id(call.principal), id(endpoint), envelope is not None and envelope.stream))
-        if known is None or known.protocol != attempt.protocol or known.credential_id != attempt.credential_id:
-            known = self._know(attempt)
+        which = (
+            id(call.principal), id(endpoint), id(call.route), id(call.protocol), call.operation, attempt.protocol,
+            attempt.credential_id, envelope is not None and envelope.stream,
+        )  # fmt: skip
+        known = self._known.get(which) or self._know(attempt, which)
         attempt.names, attempt.guess = known.names, known.learned.guess
         payload = records.intent(attempt)
         try:
@@ -133,16 +136,14 @@ class Ledger:
         except OSError:
             raise Unavailable("The gateway's disk does not take what it is given. Try again shortly.") from None
 
-    def _know(self, attempt: Attempt) -> _Known:
+    def _know(self, attempt: Attempt, which: _Which) -> _Known:
         call, endpoint = attempt.call, attempt.endpoint
         stream = call.envelope is not None and call.envelope.stream
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         learned = self.estimates.of((endpoint.provider.name, endpoint.model, stream))
-        known = _Known(
-            call.principal, endpoint, attempt.protocol, attempt.credential_id, records.names(attempt), learned
-        )
-        self._known[id(call.principal), id(endpoint), stream] = known
+        known = _Known((call.principal, endpoint, call.route, call.protocol), records.names(attempt), learned)
+        self._known[which] = known
         return known
 
     # ---- when there is no room

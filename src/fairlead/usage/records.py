@@ -7,7 +7,7 @@
     LAYOUT    the names of the columns of the rows that follow
     CARRIED   the same: all that is open has been said again before it
 
-What is the same in many rows (who calls, which endpoint) is encoded once and copied.
+What is the same in many rows (who calls, which endpoint, what for) is encoded once and copied.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from fairlead.call import Attempt, Call, Names
 from fairlead.chat import Usage
-from fairlead.resources import DEFAULT_ID, Principal
+from fairlead.resources import DEFAULT_ID, Endpoint, Principal
 from fairlead.usage import estimates, segments
 
 Row = Sequence[Any]
@@ -59,7 +59,7 @@ _SELDOM: dict[str, Any] = {
 }  # fmt: skip
 _LARGEST = (1 << 53) - 1
 _UNWRITABLE = (OverflowError, UnicodeEncodeError)
-Encode = Callable[[Sequence[Any]], bytes]  # a row; its head is replaced, for parts encoded before are several values
+Encode = Callable[[Sequence[Any]], bytes]
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(list[Any]).decode
 
@@ -77,29 +77,26 @@ class Interrupted(Struct):
 
 def intent(attempt: Attempt, encode: Encode = _encode) -> bytes:
     call, guess, named = attempt.call, attempt.guess, attempt.names
-    route, envelope = call.route, call.envelope
     assert named is not None  # whoever intends has looked them up
+    request, answer = guess.request, guess.answer
     row = (
+        _SHORT_INTENT if named.owners is None else _INTENT,
         call.id,
         attempt.number,
-        named.which,
-        call.operation,
-        call.protocol.name,
-        route.model if route is not None else None,
-        1 if envelope is not None and envelope.stream else 0,
+        named.intended,
         call.started_us,
         attempt.started_us,
         len(call.body),
-        guess.request.bytes_per_token,
-        guess.request.around,
-        guess.answer.bytes_per_token,
-        guess.answer.around,
+        request.bytes_per_token,
+        request.around,
+        answer.bytes_per_token,
+        answer.around,
         guess.output_tokens,
     )
     try:
         if named.owners is None:
-            return _SHORT_INTENT_HEAD + encode(row)[1:]
-        return _INTENT_HEAD + encode((*row, *named.owners))[3:]
+            return encode(row)[1:]
+        return encode((*row, *named.owners))[3:]
     except _UNWRITABLE:
         return intent(attempt, _encode_nearly)
 
@@ -116,26 +113,25 @@ def progress(attempt: Attempt, usage: Usage | None) -> bytes:
 
 def settled(attempt: Attempt | None, call: Call | None, encode: Encode = _encode) -> bytes:
     """The rows of an attempt that has ended, of a call that has, or of both at once."""
+    row = (_NO_ATTEMPT if attempt is None else _attempt(attempt)) + (_NO_CALL if call is None else _call(call))
     try:
-        return (
-            b"\x92"
-            + (_NIL if attempt is None else _attempt(attempt, encode))
-            + (_NIL if call is None else _call(call, encode))
-        )
+        return encode(row)[3 if len(row) > 15 else 1 :]
     except _UNWRITABLE:
         return settled(attempt, call, _encode_nearly)
 
 
-def _attempt(attempt: Attempt, encode: Encode) -> bytes:
+def _attempt(attempt: Attempt) -> tuple[Any, ...]:
     call, error, used = attempt.call, attempt.error, attempt.usage
-    envelope, estimated, named = call.envelope, False, attempt.names or names(attempt)
+    envelope, estimated, named = call.envelope, 0, attempt.names or names(attempt)
     if used is None or attempt.outcome != "ok":
         used, estimated = estimates.usage(attempt)
     seldom = (
         used.cached_tokens, used.cache_write_tokens, used.cache_write_1h_tokens, used.reasoning_tokens,
         used.input_audio_tokens, used.output_audio_tokens, used.input_image_tokens, used.output_image_tokens,
     )  # fmt: skip
+    short = error is None and seldom == _NOTHING and named.owners is None
     row = (
+        _SHORT_ATTEMPT if short else _WHOLE_ATTEMPT,
         call.id,
         attempt.number,
         named.which,
@@ -156,26 +152,23 @@ def _attempt(attempt: Attempt, encode: Encode) -> bytes:
         len(call.body),
         attempt.content_bytes,
     )
-    if error is None and seldom == _NOTHING and named.owners is None:
-        return _SHORT_ATTEMPT_HEAD + encode(row)[3:]
-    code = error.code if error is not None else None
-    return _ATTEMPT_HEAD + encode((*row, *(named.owners or _NOBODY), code, *seldom, None))[3:]
+    if short:
+        return row
+    return (*row, *(named.owners or _NOBODY), error.code if error is not None else None, *seldom, None)
 
 
-def _call(call: Call, encode: Encode) -> bytes:
-    winner, envelope, route, error = call.winner, call.envelope, call.route, call.error
-    endpoint, principal = winner.endpoint if winner is not None else None, call.principal
+def _call(call: Call) -> tuple[Any, ...]:
+    winner, error, principal = call.winner, call.error, call.principal
     assert principal is not None  # strangers leave no rows
-    owners = winner.names.owners if winner is not None and winner.names is not None else _owners(principal)
+    if winner is not None and winner.names is not None:
+        called, owners = winner.names.called, winner.names.owners
+    else:
+        called, owners = _spelled(_called(call, winner.endpoint if winner is not None else None)), _owners(principal)
+    short = error is None and owners is None
     row = (
+        _SHORT_CALL if short else _WHOLE_CALL,
         call.id,
-        principal.key_id,
-        call.operation,
-        call.protocol.name,
-        route.model if route is not None else None,
-        endpoint.provider.name if endpoint is not None else None,
-        endpoint.model if endpoint is not None else None,
-        1 if envelope is not None and envelope.stream else 0,
+        called,
         call.status,
         call.outcome,
         len(call.attempts),
@@ -183,9 +176,7 @@ def _call(call: Call, encode: Encode) -> bytes:
         call.first_content_us,
         call.ended_us,
     )
-    if error is None and owners is None:
-        return _SHORT_CALL_HEAD + encode(row)[1:]
-    return _CALL_HEAD + encode((*row, *(owners or _NOBODY), error.code if error is not None else None))[3:]
+    return row if short else (*row, *(owners or _NOBODY), error.code if error is not None else None)
 
 
 def layout() -> bytes:
@@ -268,13 +259,38 @@ def _head(columns: Sequence[str]) -> bytes:
 
 
 def names(attempt: Attempt) -> Names:
-    """Who makes `attempt`, at which endpoint."""
-    endpoint, principal = attempt.endpoint, attempt.call.principal
+    """Who makes `attempt`, at which endpoint, and for what."""
+    call, endpoint = attempt.call, attempt.endpoint
+    called = _called(call, endpoint)
+    key_id, operation, protocol, model, _, _, stream = called
+    which = (key_id, endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id)
+    assert call.principal is not None
+    return Names(
+        which=_spelled(which),
+        intended=_spelled((*which, operation, protocol, model, stream)),
+        called=_spelled(called),
+        owners=_owners(call.principal),
+    )
+
+
+def _called(call: Call, endpoint: Endpoint | None) -> tuple[Any, ...]:
+    """From whom a call came, what for, and where it went."""
+    principal, route, envelope = call.principal, call.route, call.envelope
     assert principal is not None  # nothing is attempted for a stranger
-    values = (
-        principal.key_id, endpoint.provider.name, endpoint.model, attempt.protocol, attempt.credential_id,
-    )  # fmt: skip
-    return Names(msgspec.Raw(b"".join(_encode(_writable(value)) for value in values)), _owners(principal))
+    return (
+        principal.key_id,
+        call.operation,
+        call.protocol.name,
+        route.model if route is not None else None,
+        endpoint.provider.name if endpoint is not None else None,
+        endpoint.model if endpoint is not None else None,
+        1 if envelope is not None and envelope.stream else 0,
+    )
+
+
+def _spelled(values: Iterable[Any]) -> msgspec.Raw:
+    """`values`, one behind the other."""
+    return msgspec.Raw(b"".join(_encode(_writable(value)) for value in values))
 
 
 def _owners(principal: Principal) -> tuple[str, ...] | None:
@@ -283,13 +299,16 @@ def _owners(principal: Principal) -> tuple[str, ...] | None:
     return None if owners == _NOBODY else owners
 
 
-_NIL = b"\xc0"
 _NOTHING = (0,) * 8
 _NOBODY = (DEFAULT_ID,) * len(_OWNERS)
-_INTENT_HEAD, _SHORT_INTENT_HEAD = _head(INTENT_COLUMNS), _head(INTENT_COLUMNS[: -len(_OWNERS)])
+# Heads of rows, as the first of what is encoded: its own head, which counts a part with several values once, is cut.
+_INTENT, _SHORT_INTENT = msgspec.Raw(_head(INTENT_COLUMNS)), msgspec.Raw(_head(INTENT_COLUMNS[: -len(_OWNERS)]))
+_NO_ATTEMPT, _NO_CALL = (msgspec.Raw(b"\x92\xc0"),), (None,)
+_WHOLE_ATTEMPT, _SHORT_ATTEMPT = (
+    msgspec.Raw(b"\x92" + _head(columns)) for columns in (ATTEMPT_COLUMNS, ATTEMPT_COLUMNS[:SHORT_ATTEMPT])
+)
+_WHOLE_CALL, _SHORT_CALL = (msgspec.Raw(_head(columns)) for columns in (CALL_COLUMNS, CALL_COLUMNS[:SHORT_CALL]))
 _PROGRESS_HEAD = _head(PROGRESS_COLUMNS)
-_ATTEMPT_HEAD, _SHORT_ATTEMPT_HEAD = _head(ATTEMPT_COLUMNS), _head(ATTEMPT_COLUMNS[:SHORT_ATTEMPT])
-_CALL_HEAD, _SHORT_CALL_HEAD = _head(CALL_COLUMNS), _head(CALL_COLUMNS[:SHORT_CALL])
 _ATTEMPT_NAMES = frozenset(ATTEMPT_COLUMNS)
 _LAYOUT = _encode([LAYOUT])
 _TEXTS = "outcome operation protocol client_protocol provider model credential_id".split()
