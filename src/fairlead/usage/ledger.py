@@ -36,7 +36,7 @@ _Which = tuple[int, int, int, int, str, str, str, bool]
 class _Known(Struct, frozen=True):
     """What is the same for many attempts. It is found by identity: who and what it is about live as long as it does."""
 
-    of: tuple[Principal | None, Endpoint, Route | None, Wire]
+    of: tuple[Principal | None, Endpoint, Route | None, "Wire"]
     names: Names
     learned: Learned
 
