@@ -26,20 +26,23 @@ ARROWS: dict[str, set[str]] = {
     "routing": {"errors", "resources"},
     "policy": {"errors", "resources", "protocols"},
     "catalog": {"errors", "resources", "upstream"},
-    "upstream": {"__init__", "errors"},
+    "buffers": {"errors"},
+    "writes": set(),
+    "upstream": {"__init__", "errors", "writes"},
     "providers": WORDS | {"catalog", "protocols", "upstream"},
     "storage": WORDS | {"usage"},
     "usage": WORDS,
     "telemetry": WORDS,
     "auth": WORDS,
     "translation": WORDS | {"protocols"},
+    "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
     "pipeline": WORDS
-    | {"auth", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
+    | {"auth", "buffers", "catalog", "policy", "protocols", "relay", "routing", "translation", "upstream"}
     | {"providers.quirks", "providers.signing", "usage.ledger"},
     "config": WORDS | PURE | {"providers", "upstream"},
-    "http": WORDS | {"auth", "catalog", "pipeline", "protocols"},
+    "http": WORDS | {"auth", "catalog", "pipeline", "protocols", "writes"},
     "cli": WORDS | PURE | BACK | {"app", "config", "http", "pipeline"},
-    "app": WORDS | PURE | BACK | {"auth", "config", "http", "pipeline"},
+    "app": WORDS | PURE | BACK | {"auth", "buffers", "config", "http", "pipeline", "writes"},
     "__main__": {"cli"},
 }
 

@@ -4,6 +4,7 @@ but the command line.
     house = House(read)       # read() gives the wishes as they are now
     await house.open()        # storage, catalogue, background work
     house.asgi                # the application
+    house.calls               # of its paths those that take calls, for a server that needs no ASGI between
     await house.aclose()      # writes what is owed, closes what was opened
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fairlead.auth import Auth
+from fairlead.buffers import Buffers
 from fairlead.call import Call
 from fairlead.catalog import Catalog
 from fairlead.config import Wishes
@@ -28,7 +30,7 @@ from fairlead.http.inference import Inference
 from fairlead.http.models import Models
 from fairlead.http.routes import Routes
 from fairlead.http.usage import Usage
-from fairlead.pipeline import Buffers, Pipeline
+from fairlead.pipeline import Pipeline
 from fairlead.protocols import Wire
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
@@ -50,6 +52,7 @@ from fairlead.usage.estimates import Estimates
 from fairlead.usage.learning import from_batches, learn
 from fairlead.usage.ledger import Ledger
 from fairlead.usage.sinks.jsonl import JsonLines
+from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.app")
 
@@ -98,8 +101,9 @@ class House:
             for name, sink in settings.sinks.items()
         ]
         self.couriers = Couriers(self.books, [self.records, *sinks])
+        self.writes = Writes()
         self.transports: dict[str, Transport] = {"simulator": SimulatorTransport()}
-        self.transports["http"] = self.transports["https"] = Pool()
+        self.transports["http"] = self.transports["https"] = Pool(writes=self.writes)
         self.listings = Listings(self.catalog, self.transports, folder / "models.json")
         self.heartbeats = Heartbeats(self.settings.heartbeat_seconds)
         self.access: AccessLog | None = None
@@ -126,6 +130,7 @@ class House:
             health=self.health,
             seen=self._seen,
         )
+        self.calls = {path: inference.serve for path, inference in self.asgi.calls.items()}
         self._background: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:

@@ -7,7 +7,7 @@ wall clock (`*_us`, epoch microseconds) for records, monotonic seconds for durat
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Raw, Struct
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fairlead.catalog import Snapshot
     from fairlead.protocols import Envelope, Wire
 
+# Takes a piece of an answer; gives None, or something to wait for before the next one: the client does not read.
+Write = Callable[[bytes], Awaitable[None] | None]
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 
@@ -125,9 +127,10 @@ class Call(Struct, eq=False):
 
 
 class Reply:
-    """What the client gets: status, headers, and `body` or `events`. `close` settles; call it however it ends."""
+    """What the client gets: status, headers, and `body` or what `relay` writes. `close` settles; call it however it
+    ends."""
 
-    __slots__ = ("_close", "body", "events", "headers", "status")
+    __slots__ = ("_close", "_relay", "body", "headers", "status")
 
     def __init__(
         self,
@@ -135,11 +138,16 @@ class Reply:
         headers: list[tuple[bytes, bytes]],
         *,
         body: bytes | None = None,
-        events: AsyncGenerator[bytes, None] | None = None,
+        relay: Callable[[Write], Awaitable[bytes]] | None = None,
         close: "Callable[[BaseException | None], None] | None" = None,
     ) -> None:
-        self.status, self.headers, self.body, self.events = status, headers, body, events
-        self._close = close
+        self.status, self.headers, self.body = status, headers, body
+        self._relay, self._close = relay, close
+
+    async def relay(self, write: Write) -> bytes:
+        """Give the client's bytes to `write`, as they come; gives the last of them. Raises what ends them early."""
+        assert self._relay is not None
+        return await self._relay(write)
 
     def close(self, error: BaseException | None = None) -> None:
         """Settle and let go of the upstream answer; the second time does nothing. `error`: what ended it early."""
@@ -154,4 +162,4 @@ _random_bits = random.Random(os.urandom(32)).getrandbits
 
 def new_id(us: int | None = None) -> str:
     """A call's id: `gen-`, the time (`us`, or now) in milliseconds and 80 random bits, so that ids sort by time."""
-    return f"gen-{(time.time_ns() if us is None else us * 1000) // 1_000_000:012x}{_random_bits(80):020x}"
+    return f"gen-{(time.time_ns() // 1000 if us is None else us) // 1000 << 80 | _random_bits(80):032x}"

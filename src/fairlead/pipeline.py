@@ -8,17 +8,19 @@ moves on to the next endpoint. `settle` is no coroutine and runs however a call 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fairlead import policy, routing
 from fairlead.auth import Auth
-from fairlead.call import Attempt, Call, Outcome, Reply
+from fairlead.buffers import Buffers
+from fairlead.call import Attempt, Call, Outcome, Reply, Write
 from fairlead.catalog import Catalog
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
 from fairlead.protocols import Summary, Wire
 from fairlead.protocols.sse import EventCutter
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, with_call
+from fairlead.relay import Relay, ended
 from fairlead.resources import Endpoint
 from fairlead.routing import retry
 from fairlead.translation import Stream, Translation, between, speaks_chat
@@ -30,23 +32,6 @@ log = logging.getLogger("fairlead.pipeline")
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _LARGE_BYTES = 256 << 10  # of a request that is translated
-
-
-class Buffers:
-    """The bytes that whole requests and answers hold in memory, in all; beyond `limit` new calls are turned away."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def hold(self, size: int) -> None:
-        """Count `size` bytes more. Raises Unavailable, counting nothing, when there is no room for them."""
-        if self.held + size > self.limit:
-            raise Unavailable("The gateway holds as much as it may in memory. Try again shortly.")
-        self.held += size
-
-    def release(self, size: int) -> None:
-        self.held -= size
 
 
 class Pipeline:
@@ -267,7 +252,7 @@ class Pipeline:
         while not stream.committed:
             chunk = await response.read()
             if not chunk:
-                held += _ended(stream, cutter)
+                held += ended(stream, cutter)
                 break
             came += len(chunk)
             held += stream.feed(cutter.feed(chunk))
@@ -278,13 +263,16 @@ class Pipeline:
         self._commit(call, attempt)
         _note(attempt, stream.summary)
         attempt.content_bytes = came
-        events = self._relay(call, attempt, response, stream, cutter, held)
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+        async def pour(write: Write) -> bytes:
+            relay = Relay(attempt, stream, cutter, self.ledger, self.buffers, write)
+            return await self._relay(call, attempt, response, stream, relay, held)
 
         def close(error: BaseException | None) -> None:
             self._finish(call, attempt, response, stream, None if stream.done else error or asyncio.CancelledError())
 
-        return Reply(200, headers + _downstream(attempt), events=events, close=close)
+        return Reply(200, headers + _downstream(attempt), relay=pour, close=close)
 
     async def _not_a_stream(self, wire: Wire, response: UpstreamResponse, kind: bytes) -> UpstreamError:
         body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
@@ -296,56 +284,24 @@ class Pipeline:
         return UpstreamBroken(f"it answered {kind[:60].decode('latin-1')!r} where a stream was asked for")
 
     async def _relay(
-        self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, cutter: EventCutter, held: bytes
-    ) -> AsyncGenerator[bytes, None]:
-        """The client's bytes, those of one upstream chunk at a time; the record is made before the last of them."""
-        read, cut, feed, count = response.read, cutter.feed, stream.feed, self.ledger.progress
-        pending = 0  # bytes of an event that is not whole yet
+        self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, relay: Relay, held: bytes
+    ) -> bytes:
+        """Relay what follows on `held`, the first of it; gives the client's last bytes, once the record is made."""
         try:
-            if stream.done:
-                await self._complete(call, attempt, response, stream)
-            else:
+            if not stream.done:
                 self.ledger.begin(attempt, stream.summary.usage)
-            yield held
-            while not stream.done:
-                if stream.failed is not None:
-                    raise stream.failed
-                chunk = await read()
-                if not chunk:
-                    held = _ended(stream, cutter)
-                    await self._complete(call, attempt, response, stream)
-                    if held:
-                        yield held
-                    return
-                attempt.content_bytes += len(chunk)
-                count(attempt)
-                events = cut(chunk)
-                if not events:
-                    self.buffers.hold(len(chunk))
-                    pending += len(chunk)
-                    continue
-                if pending:
-                    self.buffers.release(pending)
-                    pending = 0
-                out = feed(events)
-                if stream.done:
-                    await self._complete(call, attempt, response, stream)
-                if out:
-                    yield out
+                await relay.begin(held)
+                await relay.run(response)
+                held = relay.rest
+            self._finish(call, attempt, response, stream, None)
+            if self.ledger.waits:
+                await self._secured(self.ledger.written)
+            return held
         except FairleadError as error:
-            error = self._finish(call, attempt, response, stream, error)
-            yield call.protocol.encode_error_event(error)
+            return call.protocol.encode_error_event(self._finish(call, attempt, response, stream, error))
         except BaseException as error:
             self._finish(call, attempt, response, stream, error)
             raise
-        finally:
-            self.buffers.release(pending)
-
-    async def _complete(self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream) -> None:
-        """A stream has ended well: the record is made, and is safe, before the client has the last of it."""
-        self._finish(call, attempt, response, stream, None)
-        if self.ledger.waits:
-            await self._secured(self.ledger.written)
 
     async def _secured(self, number: int) -> None:
         """Wait for the disk. If it takes nothing, the client has its answer all the same: it is paid for."""
@@ -382,9 +338,11 @@ class Pipeline:
         if unsettled is not None:
             if unsettled.outcome is None:
                 _close(unsettled, error)
+                call.ended_us = unsettled.ended_us
             else:
                 unsettled = None
-        call.ended_us = call.now_us()
+        if call.ended_us is None:
+            call.ended_us = call.now_us()
         call.outcome = _outcome(error)
         if isinstance(error, FairleadError):
             call.error = error
@@ -423,15 +381,6 @@ def _note(attempt: Attempt, summary: Summary) -> None:
 def _short(text: str | None) -> str | None:
     """What a provider calls something, short enough to be kept."""
     return text[:200] if text is not None else None
-
-
-def _ended(stream: Stream, cutter: EventCutter) -> bytes:
-    """What the client still gets when the upstream's body has ended. Raises UpstreamError if it ended badly."""
-    rest = cutter.finish()
-    told = stream.feed([rest + b"\n\n"]) if rest else b""  # some servers leave the last blank line out
-    if stream.failed is not None:
-        raise stream.failed
-    return told if stream.done else told + stream.end()
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str | None:

@@ -17,6 +17,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Port = 8080  # 0: any free one
+    protocol: Literal["direct", "asgi"] = "direct"  # how calls come from the server: without ASGI between, or with it
     state_dir: Annotated[str, Meta(min_length=1)] = "./.fairlead"
     max_body_bytes: Size = 32 * MIB
     max_response_bytes: Size = 64 * MIB

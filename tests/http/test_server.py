@@ -854,7 +854,7 @@ async def test_calls_that_go_on_after_their_interruption_are_closed(monkeypatch:
     async with serving(app) as running:
         client = await running.connect()
         client.say(GET)
-        await until(lambda: bool(running.server._state.tasks))
+        await until(lambda: any(each.current is not None for each in running.server._connections()))
         await turns()
         running.server.drain()
         await running.task

@@ -82,6 +82,8 @@ def edge(house: House) -> EdgeServer:
     settings = house.settings
     return EdgeServer(
         house.asgi,
+        calls=house.calls if settings.protocol == "direct" else None,
+        writes=house.writes,
         host=settings.host,
         port=settings.port,
         header_seconds=settings.header_seconds,

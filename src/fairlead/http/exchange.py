@@ -1,12 +1,15 @@
-"""One request and its answer, as an ASGI application sees them; the connection they come over is `server.Edge`."""
+"""One request and its answer, over the connection `server.Edge`: a `client.Client` for the paths that take calls, and
+`receive` and `send` for ASGI applications."""
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fairlead.errors import FairleadError, RequestTimeout
-from fairlead.http.asgi import App, Message, Scope
+from fairlead.http.asgi import Header, Message
+from fairlead.http.client import ClientGone
 
 if TYPE_CHECKING:
     from fairlead.http.server import Edge
@@ -15,24 +18,31 @@ log = logging.getLogger("fairlead.server")
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\n".encode() for code in range(200, 600)}
+Serve = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request and its answer: what an ASGI application is called with."""
+    """One request and its answer."""
 
     __slots__ = (
         "_bodiless", "_chunked", "_expects", "_flowing", "_head", "_late", "_length", "_more", "_pieces", "_protocol",
-        "_read", "_scope", "_unread", "_waiter", "complete", "gone", "keep_alive", "started", "task",
+        "_read", "_unread", "_waiter", "address", "complete", "gone", "headers", "keep_alive", "method", "path",
+        "serve", "started", "task", "version",
     )  # fmt: skip
 
-    def __init__(self, protocol: "Edge", scope: Scope, *, keep_alive: bool, expects: bool) -> None:
-        self._protocol, self._scope = protocol, scope
+    def __init__(
+        self, protocol: "Edge", method: str, path: str, headers: list[Header], version: str, serve: Serve, *,
+        keep_alive: bool, expects: bool,
+    ) -> None:  # fmt: skip
+        self._protocol = protocol
+        self.method, self.path, self.headers, self.version, self.serve = method, path, headers, version, serve
+        self.address = protocol.address
         self.keep_alive = keep_alive
         self._expects = expects  # 100 Continue, before it sends the body
         self._pieces: list[bytes] = []
         self._unread = 0
         self._more = True  # of the body
-        self._read = False  # all of it was given to the application
+        self._read = False  # all of it was given away
         self._waiter: asyncio.Future[None] | None = None
         self._head: bytes | None = None  # waits for the first of the answer's body
         self._chunked = self._bodiless = False
@@ -44,7 +54,7 @@ class Exchange:
         self.gone = False  # the client is
         self.task: asyncio.Task[None] | None = None
 
-    # ---- the request
+    # ---- told by the connection
 
     def feed(self, piece: bytes) -> int:
         """Add to the body; how much of it is unread."""
@@ -73,21 +83,55 @@ class Exchange:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def receive(self) -> Message:
-        """ASGI's receive. Raises RequestTimeout if the body does not come."""
+    async def run(self) -> None:
+        """Have it answered, and make an end of what was left open."""
+        try:
+            if self._protocol.flow.write_paused:  # by the answer before this one
+                await self._protocol.flow.drain()
+            await self.serve(self)
+        except asyncio.CancelledError:
+            pass
+        except ConnectionError:
+            pass
+        except FairleadError as error:  # an application that does not tell its errors itself
+            self._protocol.refuse(error.status, error.code, str(error))
+        except Exception:
+            log.exception("the application failed")
+        if self.complete or self._protocol.refused:
+            return
+        if self.started or self.gone or self._protocol.edge.draining:
+            self._protocol.close()
+        else:
+            log.error("%s %r was not answered", self.method, self.path)
+            self._protocol.refuse(500, "internal_error", "The gateway failed to handle this request.")
+
+    # ---- the request
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here, and it was not asked for before."""
+        if self._more or self._read:
+            return None
+        self._read = True
+        return self._taken()
+
+    async def piece(self) -> tuple[bytes, bool]:
+        """The next piece of the body, and whether more follow. Raises ClientGone, RequestTimeout."""
         if self._expects and not self.started and self._more and not self._pieces:
             self._expects = False
-            self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._protocol.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._read or (self._more and not self._pieces and not self.gone):
             await self._wait()
         if self._late:
             raise RequestTimeout("The rest of the request did not come in time.")
         if self.gone or self._read:
-            return {"type": "http.disconnect"}
+            raise ClientGone
+        self._read = not self._more
+        return self._taken(), self._more
+
+    def _taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
-        self._unread, self._read = 0, not self._more
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return {"type": "http.request", "body": body, "more_body": self._more}
+        self._unread = 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:
         """For more of the body; for the end of the connection, once it was read."""
@@ -100,48 +144,61 @@ class Exchange:
             self._waiter = None
             self._protocol.body_came()
 
+    async def receive(self) -> Message:
+        """ASGI's receive. Raises RequestTimeout if the body does not come."""
+        try:
+            body, more = await self.piece()
+        except ClientGone:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": body, "more_body": more}
+
     # ---- the answer
 
-    async def run(self, app: App) -> None:
-        """Call the application, and make an end of what it left open."""
-        try:
-            await app(self._scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            pass
-        except ConnectionError:
-            pass
-        except FairleadError as error:  # an application that does not tell its errors itself
-            self._protocol.refuse(error.status, error.code, str(error))
-        except Exception:
-            log.exception("the application failed")
-        if self.complete or self._protocol.refused:
-            return
-        if self.started or self.gone or self._protocol.edge.draining:
-            self._protocol.transport.close()
-        else:
-            log.error("%s %r was not answered", self._scope["method"], self._scope["path"])
-            self._protocol.refuse(500, "internal_error", "The gateway failed to handle this request.")
+    def begin(self, status: int, headers: list[Header]) -> None:
+        """Spell the head; it leaves with the first of the body."""
+        edge = self._protocol.edge
+        self._bodiless = status == 204 or status == 304 or self.method == "HEAD"
+        lines = [STATUS_LINES[status], edge.date]
+        for header in headers:
+            lines.append(b"%b: %b\r\n" % header)
+            if header[0] == b"content-length":
+                self._length = int(header[1])
+        if self._length is None and not self._bodiless:
+            if self.version == "1.0":
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+        if self._more or edge.draining:
+            self.keep_alive = False  # what is still coming of the request is not read
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            raise RuntimeError("a header of the answer breaks its line")
+        self._head = head
 
-    async def send(self, message: Message) -> None:
-        """ASGI's send. Waits while the client does not read."""
-        if self._flowing and message.get("more_body") and not self._protocol.flow.write_paused and not self.gone:
-            data = message["body"]  # the next piece of a stream, to a client that reads
-            if data:
-                self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-            return
-        if message["type"] == "http.response.start":
-            if not self.gone:
-                self._begin(message)
-            return
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """A piece of the answer; gives something to wait for while the client does not read."""
         protocol = self._protocol
-        if protocol.flow.write_paused and not self.gone:
-            await protocol.flow.drain()
+        if self._flowing and not self.gone:  # the next piece of a stream
+            if data:
+                protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._out(data, more=True)
+        return protocol.flow.drain() if protocol.flow.write_paused and not self.gone else None
+
+    def end(self, data: bytes = b"") -> None:
+        """The last piece. Nobody has to wait: what follows on this connection does."""
+        self._out(data, more=False)
+
+    def _out(self, data: bytes, *, more: bool) -> None:
         if self.gone or self.complete:
             return
-        if self._head is None and not self.started:
-            raise RuntimeError("the answer has no beginning")
-        data, more = message.get("body", b""), message.get("more_body", False)
         head, self._head = self._head, None
+        if head is None and not self.started:
+            raise RuntimeError("the answer has no beginning")
         if self._bodiless:
             data = b""
         elif self._chunked:
@@ -156,38 +213,14 @@ class Exchange:
             self.started = True
             self._flowing = self._chunked and not self._bodiless
             data = head + data
-        if data:
-            protocol.transport.write(data)
+        protocol = self._protocol
+        if more or self._flowing or not self.keep_alive:
+            if data:
+                protocol.write(data)
+        else:
+            protocol.write_soon(data)
         if not more:
             self._finish()
-
-    def _begin(self, message: Message) -> None:
-        """Spell the head; it leaves with the first of the body."""
-        status: int = message["status"]
-        lines = [STATUS_LINES[status], self._protocol.edge.date]
-        self._bodiless = status in (204, 304) or self._scope["method"] == "HEAD"
-        for name, value in message.get("headers", ()):
-            if name == b"content-length":
-                self._length = int(value)
-            elif name == b"connection":  # it is the edge that knows
-                self.keep_alive &= value.lower() != b"close"
-                continue
-            lines.append(b"%b: %b\r\n" % (name, value))
-        if self._length is None and not self._bodiless:
-            if self._scope["http_version"] == "1.0":
-                self.keep_alive = False
-            else:
-                self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-        if self._more or self._protocol.edge.draining:
-            self.keep_alive = False  # what is still coming of the request is not read
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
-            raise RuntimeError("a header of the answer breaks its line")
-        self._head = head
 
     def _finish(self) -> None:
         self.complete, self._flowing = True, False
@@ -198,4 +231,24 @@ class Exchange:
             protocol.refused = True
             protocol.linger()
         else:
-            protocol.transport.close()
+            protocol.close()
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send. Waits while the client does not read."""
+        if message["type"] == "http.response.start":
+            if not self.gone:
+                headers = []
+                for name, value in message.get("headers", ()):
+                    if name == b"connection":  # it is the edge that knows
+                        self.keep_alive &= value.lower() != b"close"
+                    else:
+                        headers.append((name, value))
+                self.begin(message["status"], headers)
+            return
+        data = message.get("body", b"")
+        if not message.get("more_body", False):
+            self.end(data)
+            return
+        waiting = self.write(data)
+        if waiting is not None:
+            await waiting

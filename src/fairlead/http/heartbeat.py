@@ -8,36 +8,11 @@ import asyncio
 import time
 
 from fairlead.call import Call
-from fairlead.http.asgi import Header, Send
+from fairlead.http.asgi import Header
+from fairlead.http.client import Client
 
 STREAM_HEADERS: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 _COMMENT = b": the model has not begun to answer\n\n"
-
-
-class Heart:
-    """Watches over one waiting call, until it is stopped."""
-
-    __slots__ = ("beats", "call", "due", "send", "waiting")
-
-    def __init__(self, call: Call, send: Send, due: float, waiting: "dict[Heart, None]") -> None:
-        self.call, self.send, self.due, self.waiting = call, send, due, waiting
-        self.beats: asyncio.Task[None] | None = None
-        waiting[self] = None
-
-    async def stop(self) -> None:
-        """No beat is sent after this."""
-        if self.beats is None:
-            self.waiting.pop(self, None)
-            return
-        self.beats.cancel()
-        await asyncio.wait([self.beats])
-
-    async def beat(self, seconds: float, headers: list[Header]) -> None:
-        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        self.call.told, self.call.status = True, 200
-        while True:
-            await self.send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
-            await asyncio.sleep(seconds)
 
 
 class Heartbeats:
@@ -45,10 +20,23 @@ class Heartbeats:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._waiting: dict[Heart, None] = {}
+        self._waiting: dict[Call, tuple[float, Client]] = {}  # → when it is due; the first due first
+        self._beating: dict[Call, asyncio.Task[None]] = {}
 
-    def listen(self, call: Call, send: Send) -> Heart:
-        return Heart(call, send, call.started + self.seconds, self._waiting)
+    def listen(self, call: Call, client: Client) -> None:
+        """`call` has begun to wait."""
+        self._waiting[call] = call.started + self.seconds, client
+
+    def stopped(self, call: Call) -> bool:
+        """It waits no more; False: it has heard beats, and `stop` has to be awaited."""
+        return self._waiting.pop(call, None) is not None
+
+    async def stop(self, call: Call) -> None:
+        """No beat is sent after this."""
+        beats = self._beating.pop(call, None)
+        if beats is not None:
+            beats.cancel()
+            await asyncio.wait([beats])
 
     async def run(self) -> None:
         """Begin the beats of streams that have waited `seconds`."""
@@ -58,14 +46,20 @@ class Heartbeats:
 
     def _look(self, now: float) -> None:
         while self._waiting:
-            heart = next(iter(self._waiting))
-            if heart.due > now:
+            call, (due, client) = next(iter(self._waiting.items()))
+            if due > now:
                 return
-            del self._waiting[heart]
-            envelope = heart.call.envelope
-            if envelope is None:  # its request is still coming in
-                heart.due = now + self.seconds
-                self._waiting[heart] = None
-            elif envelope.stream:
-                headers = [*STREAM_HEADERS, (b"x-request-id", heart.call.id.encode())]
-                heart.beats = asyncio.create_task(heart.beat(self.seconds, headers))
+            del self._waiting[call]
+            if call.envelope is None:  # its request is still coming in
+                self._waiting[call] = now + self.seconds, client
+            elif call.envelope.stream:
+                self._beating[call] = asyncio.create_task(self._beat(call, client))
+
+    async def _beat(self, call: Call, client: Client) -> None:
+        client.begin(200, [*STREAM_HEADERS, (b"x-request-id", call.id.encode())])
+        call.told, call.status = True, 200
+        while True:
+            waiting = client.write(_COMMENT)
+            if waiting is not None:
+                await waiting
+            await asyncio.sleep(self.seconds)

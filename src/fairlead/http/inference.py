@@ -1,13 +1,14 @@
 """The paths that take calls: a request becomes a `Call`, and the pipeline's `Reply` becomes a response.
 
-Plain ASGI, and nothing but what a call needs. What the client is told of an error is spelt by the client's protocol;
+Nothing but what a call needs. What the client is told of an error is spelt by the client's protocol;
 once the status is out it is an error event. Nothing is awaited after the call is settled but the last write.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fairlead.call import Call, Reply, new_id
 from fairlead.errors import (
@@ -18,21 +19,17 @@ from fairlead.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from fairlead.http.asgi import Header, Message, Receive, Scope, Send
+from fairlead.http.asgi import Header, Receive, Scope, Send
+from fairlead.http.client import AsgiClient, Client, ClientGone
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.pipeline import INTERRUPTED, Pipeline
 from fairlead.protocols import Wire
 
 _PIECE_BYTES = 256 << 10  # of a whole answer, so that a client that does not read holds no more
-CANCELS = "fairlead.cancels"  # scope extension: this server cancels our task when the client goes away
-
-
-class ClientGone(ConnectionAbortedError):
-    """The client went away before its request was whole."""
 
 
 class Inference:
-    """One path that takes calls, as an ASGI application."""
+    """One path that takes calls."""
 
     def __init__(
         self,
@@ -50,63 +47,62 @@ class Inference:
         self.heartbeats, self.finished = heartbeats, finished
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As an ASGI application."""
+        client = AsgiClient(scope, receive, send)
+        try:
+            await self.serve(client)
+        finally:
+            client.close()
+
+    async def serve(self, client: Client) -> None:
+        """Take the call that `client` makes, and answer it."""
         started_us = time.time_ns() // 1000
         call = Call(
             id=new_id(started_us),
             protocol=self.protocol,
             operation=self.operation,
-            headers=dict(scope["headers"]),
+            headers=dict(client.headers),
             started_us=started_us,
             started=time.monotonic(),
-            client=scope["client"][0] if scope.get("client") else "",
-            method=scope["method"],
-            path=scope["path"],
+            client=client.address,
+            method=client.method,
+            path=client.path,
             attempts=[],
         )
-        watch = CANCELS not in scope.get("extensions", ())
-        heart = self.heartbeats.listen(call, send)
-        watcher: asyncio.Task[None] | None = None
-
-        async def read_body() -> bytes:
-            nonlocal watcher
-            body = await self._body(call, receive)
-            if watch:
-                watcher = _cancelling_on_disconnect(receive)
-            return body
-
+        heartbeats = self.heartbeats
+        heartbeats.listen(call, client)
         reply: Reply | None = None
         try:
             try:
-                if scope["method"] != "POST":
+                if client.method != "POST":
                     raise MethodNotAllowed("POST")
-                reply = await self.pipeline.handle(call, read_body)
+                reply = await self.pipeline.handle(call, partial(self._body, call, client))
             finally:
-                await heart.stop()
-            await _tell(call, reply, send)
+                if not heartbeats.stopped(call):
+                    await heartbeats.stop(call)
+            await _tell(call, reply, client)
         except FairleadError as error:
-            await _refuse(call, error, send)
+            await _refuse(call, error, client)
         except asyncio.CancelledError as cancelled:
             if reply is not None:
                 reply.close(cancelled)
             if cancelled.args != (INTERRUPTED,) or not _can_still_tell(call):
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # this runs in a task
-            await _refuse(call, ShuttingDown(sent=bool(call.attempts)), send)
+            await _refuse(call, ShuttingDown(sent=bool(call.attempts)), client)
         except ClientGone:
             pass
         except Exception:
             if _can_still_tell(call):
-                await _refuse(call, InternalError(), send)
+                await _refuse(call, InternalError(), client)
             raise
         finally:
             if reply is not None:
                 reply.close()
-            if watcher is not None:
-                watcher.cancel()
             self.finished(call)
             call.forget()
 
-    async def _body(self, call: Call, receive: Receive) -> bytes:
+    async def _body(self, call: Call, client: Client) -> bytes:
         """The request's body. Raises UnsupportedMediaType, TooLarge (before it is read), Unavailable, ClientGone."""
         headers, limit = call.headers, self.max_body_bytes
         kind = headers.get(b"content-type", b"application/json")
@@ -117,26 +113,20 @@ class Inference:
         length = headers.get(b"content-length")
         if length is not None and len(length) > 5 and int(length) > limit:
             raise _too_large(limit)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body: bytes = message.get("body", b"")
+        body = client.whole()
+        if body is None:
+            return await self._rest(client)
         if len(body) > limit:
             raise _too_large(limit)
-        return await self._rest(body, receive) if message.get("more_body", False) else body
+        return body
 
-    async def _rest(self, first: bytes, receive: Receive) -> bytes:
+    async def _rest(self, client: Client) -> bytes:
         """A body that comes in pieces; what has come is counted against what the gateway may hold."""
         buffers, limit = self.pipeline.buffers, self.max_body_bytes
-        chunks, held, more = [first], 0, True
+        chunks, held, more = [], 0, True
         try:
-            buffers.hold(len(first))
-            held = len(first)
             while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk, more = message.get("body", b""), message.get("more_body", False)
+                chunk, more = await client.piece()
                 if held + len(chunk) > limit:
                     raise _too_large(limit)
                 buffers.hold(len(chunk))
@@ -144,50 +134,50 @@ class Inference:
                 chunks.append(chunk)
         finally:
             buffers.release(held)
-        return b"".join(chunks)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _tell(call: Call, reply: Reply, send: Send) -> None:
+async def _tell(call: Call, reply: Reply, client: Client) -> None:
     """Send `reply`; its status and headers are out already if the client had to wait long."""
-    if reply.events is None:
-        body = reply.body or b""
-        headers = [*reply.headers, (b"content-length", b"%d" % len(body)), *identity(call)]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    body = reply.body
+    if body is not None:
+        client.begin(reply.status, [*reply.headers, (b"content-length", b"%d" % len(body)), *identity(call)])
         call.told = True
-        for begin in range(0, len(body) - _PIECE_BYTES, _PIECE_BYTES):
-            await send({"type": "http.response.body", "body": body[begin : begin + _PIECE_BYTES], "more_body": True})
-        rest = body[-(len(body) % _PIECE_BYTES or _PIECE_BYTES) :] if len(body) > _PIECE_BYTES else body
-        await send({"type": "http.response.body", "body": rest})
+        begin = 0
+        while len(body) - begin > _PIECE_BYTES:
+            await _taken(client.write(body[begin : begin + _PIECE_BYTES]))
+            begin += _PIECE_BYTES
+        waiting = client.end(body[begin:] if begin else body)
+        if waiting is not None:
+            await waiting
         return
-    events = reply.events
     try:
         if not call.told:
-            headers = [*reply.headers, *identity(call)]
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            client.begin(reply.status, [*reply.headers, *identity(call)])
             call.told = True
-        message: Message = {"type": "http.response.body", "body": b"", "more_body": True}
-        async for message["body"] in events:
-            await send(message)
-        await send({"type": "http.response.body", "body": b""})
+        last = await reply.relay(client.write)
     except BaseException as error:
-        reply.close(error)  # settles with what really happened; closing the events alone would look like a hang-up
+        reply.close(error)  # settles with what really happened
         raise
-    finally:
-        await events.aclose()
+    await _taken(client.end(last))
 
 
-async def _refuse(call: Call, error: FairleadError, send: Send) -> None:
+async def _taken(waiting: Awaitable[None] | None) -> None:
+    if waiting is not None:
+        await waiting
+
+
+async def _refuse(call: Call, error: FairleadError, client: Client) -> None:
     """Tell `error`: as a response, or as the event that ends the stream when the status is out."""
     protocol = call.protocol
     if call.told:
-        await send({"type": "http.response.body", "body": protocol.encode_error_event(error)})
+        await _taken(client.end(protocol.encode_error_event(error)))
         return
     body = protocol.encode_error(error)
-    headers = [*error_headers(error, len(body)), *identity(call)]
     call.status = error.status
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    client.begin(error.status, [*error_headers(error, len(body)), *identity(call)])
     call.told = True
-    await send({"type": "http.response.body", "body": body})
+    await _taken(client.end(body))
 
 
 def _can_still_tell(call: Call) -> bool:
@@ -229,16 +219,3 @@ def _check_json(kind: bytes) -> None:
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The request is larger than {limit} bytes (server.max_body_bytes).")
-
-
-def _cancelling_on_disconnect(receive: Receive) -> asyncio.Task[None]:
-    """For servers that only tell of a hang-up: a task that cancels this one when the client goes away."""
-    serving = asyncio.current_task()
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if serving is not None:
-            serving.cancel()
-
-    return asyncio.create_task(watch())

@@ -41,7 +41,7 @@ class Routes:
         seen: Seen,
     ) -> None:
         """`dialects`: what clients speak, by name. `inference` makes the application of an operation and a dialect."""
-        self.calls: dict[str, App] = {}
+        self.calls: dict[str, Inference] = {}
         for operation, (path, openai, openrouter) in OPERATIONS.items():
             self.calls["/v1" + path] = inference(operation, dialects[openai])
             self.calls[OPENROUTER + path] = inference(operation, dialects[openrouter])
@@ -51,7 +51,7 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
-        app = self.calls.get(scope["path"])
+        app: App | None = self.calls.get(scope["path"])
         if app is None or b"%" in scope["raw_path"]:  # a path that is spelt to slip by somebody's rules is no path
             app = self.rest
         return await app(scope, receive, send)

@@ -12,8 +12,10 @@ import resource
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from functools import partial
+from typing import NoReturn
 
 import httptools
 import msgspec
@@ -22,8 +24,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from fairlead.http.asgi import App, Scope
-from fairlead.http.exchange import STATUS_LINES, Exchange
-from fairlead.http.inference import CANCELS
+from fairlead.http.client import CANCELS
+from fairlead.http.exchange import STATUS_LINES, Exchange, Serve
+from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.server")
 
@@ -37,6 +40,7 @@ _LINGER_SECONDS = 5.0  # for a client that still sends what nobody wants to read
 _LAST_WORDS_SECONDS = 1.0  # for calls that are interrupted
 _BACKLOG = 4096
 _RESERVED_DESCRIPTORS = 64
+_NEVER = float("inf")
 
 
 def raise_descriptor_limit() -> int:
@@ -59,6 +63,8 @@ class EdgeServer:
         self,
         app: App,
         *,
+        calls: Mapping[str, Serve] | None = None,
+        writes: Writes | None = None,
         host: str,
         port: int,
         header_seconds: float,
@@ -70,11 +76,16 @@ class EdgeServer:
         on_drain: Callable[[], None],
         interrupted: str,
     ) -> None:
-        """`on_drain` is called as soon as draining begins; `interrupted` is the message of the cancellation that calls
+        """`calls`: the paths that take calls, and what serves them without ASGI between; all else goes to `app`.
+
+        `writes`: those of the connections that the answers come from.
+        `on_drain` is called as soon as draining begins; `interrupted` is the message of the cancellation that calls
         get which are still open at its end."""
         self.header_seconds, self.body_seconds, self.idle_seconds = header_seconds, body_seconds, idle_seconds
         self.drain_notice_seconds, self.drain_seconds = drain_notice_seconds, drain_seconds
         self.max_connections = max_connections or max(64, (raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // 2)
+        self.calls = {path.encode(): (path, serve) for path, serve in (calls or {}).items()}
+        self.writes = writes or Writes()
         self.date = b""
         self.draining = False
         self._host, self._port = host, port
@@ -115,7 +126,8 @@ class EdgeServer:
             ticker.cancel()
             if self._server is not None:
                 self._server.close()
-            for connection in list(self._state.connections):
+            for connection in self._connections():
+                connection.hang_up()
                 connection.transport.abort()
             if self._state.tasks:  # they were cancelled, and settle
                 await asyncio.wait(list(self._state.tasks), timeout=_LAST_WORDS_SECONDS)
@@ -134,7 +146,7 @@ class EdgeServer:
         assert self._server is not None
         self._server.close()
         self.draining = True
-        for connection in list(self._state.connections):
+        for connection in self._connections():
             connection.shutdown()
         self.left()
         if not self._hurry.is_set():
@@ -144,8 +156,10 @@ class EdgeServer:
             hurry.cancel()
             empty.cancel()
         if not self._empty.is_set():
-            log.warning("interrupting %d open calls", len(self._state.tasks))
-            for task in list(self._state.tasks):
+            current = [connection.current for connection in self._connections() if connection.current is not None]
+            tasks = [exchange.task for exchange in current if exchange.task is not None]
+            log.warning("interrupting %d open calls", len(tasks))
+            for task in tasks:
                 task.cancel(self._interrupted)
             await self._wait(self._empty, _LAST_WORDS_SECONDS)
         self._stopped.set()
@@ -159,6 +173,14 @@ class EdgeServer:
         except TimeoutError:
             pass
 
+    def _connections(self) -> "list[Edge]":
+        return list(self._state.connections)  # type: ignore[arg-type]  # all of them are ours
+
+    def leaving(self, task: "asyncio.Task[None]") -> None:
+        """The client of `task` is gone; it settles."""
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
     def left(self) -> None:
         """A connection is gone."""
         if self.draining and not self._state.connections:
@@ -171,8 +193,8 @@ class EdgeServer:
             await asyncio.sleep(pause)
             self._tell_time()
             now = loop.time()
-            for connection in list(self._state.connections):
-                connection.look_at(now)  # type: ignore[union-attr]  # all of them are ours
+            for connection in self._connections():
+                connection.look_at(now)
 
     def _tell_time(self) -> None:
         self.date = b"date: " + formatdate(time.time(), usegmt=True).encode() + b"\r\n"
@@ -194,6 +216,7 @@ class Edge(HttpToolsProtocol):
         self.partial = b""  # of a head
         self.body_bytes = self.raw_bytes = 0
         self.body_began = 0.0
+        self.unwritten = b""  # until the turn of the loop ends
         self.deaf = False  # what still comes in is thrown away
         self.refused = False  # ... and nothing more is answered
 
@@ -201,6 +224,7 @@ class Edge(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
         if len(self.connections) > 2 * self.edge.max_connections:
             transport.abort()  # not even words for it
         elif len(self.connections) > self.edge.max_connections:
@@ -208,19 +232,24 @@ class Edge(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
-        self._hang_up()
+        self.unwritten = b""
+        self.hang_up()
         self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]
         self.edge.left()
 
     def eof_received(self) -> None:
         """End of file is a hang-up: TCP cannot tell a client that is gone from one that only will not say more."""
-        self._hang_up()
+        self.hang_up()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """The client is gone."""
         self.queued.clear()
-        if self.current is not None:
-            self.current.hang_up()
+        current = self.current
+        if current is not None:
+            current.hang_up()
+            if current.task is not None and not current.task.done():
+                self.edge.leaving(current.task)
 
     def look_at(self, now: float) -> None:
         """Called by the ticker."""
@@ -237,12 +266,36 @@ class Edge(HttpToolsProtocol):
         elif self.transport.is_closing():
             self.transport.abort()
         else:
-            self.transport.close()
+            self.close()
 
     def shutdown(self) -> None:
         """Close when there is nothing more to answer."""
         if self.refused or (self.current is None and not self.queued and not self.partial):
-            self.transport.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close when all is out."""
+        self.flush()
+        self.transport.close()
+
+    # ---- what goes out
+
+    def write(self, data: bytes) -> None:
+        """Write at once."""
+        self.edge.writes.skip()
+        if self.unwritten:
+            self.flush()
+        self.transport.write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """Write together with others."""
+        self.unwritten += data
+        self.edge.writes.add(self)
+
+    def flush(self) -> None:
+        if self.unwritten:
+            data, self.unwritten = self.unwritten, b""
+            self.transport.write(data)
 
     def refuse(self, status: int, code: str, message: str) -> None:
         """Answer for the application, if nothing is out yet, and close."""
@@ -261,14 +314,15 @@ class Edge(HttpToolsProtocol):
             if status == 503:
                 head += b"retry-after: 1\r\n"
             line = STATUS_LINES[status]
-            self.transport.write(line + self.edge.date + head + b"connection: close\r\n\r\n" + body)
-        self._hang_up()
+            self.write(line + self.edge.date + head + b"connection: close\r\n\r\n" + body)
+        self.hang_up()
         self.linger()
 
     def linger(self) -> None:
         """Read on for a moment and throw it away: closing at once would reset the answer on its way."""
         self.deadline, self.waits = self.loop.time() + _LINGER_SECONDS, False
         self.flow.resume_reading()
+        self.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -316,7 +370,8 @@ class Edge(HttpToolsProtocol):
             data = data.lstrip(b"\r\n")  # https://www.rfc-editor.org/rfc/rfc9112#section-2.2
             if data and self.current is None:
                 self.deadline = self.loop.time() + self.edge.header_seconds
-        data = self.partial + data
+        if self.partial:
+            data, self.partial = self.partial + data, b""
         end = data.find(b"\r\n\r\n")
         if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
             self._too_long()
@@ -324,8 +379,7 @@ class Edge(HttpToolsProtocol):
         if end < 0:
             self.partial = data
             return b""
-        self.partial = b""
-        if b"pgrade" in data or b"PGRADE" in data:
+        if data.find(b"pgrade", 0, end) >= 0 or data.find(b"PGRADE", 0, end) >= 0:
             data = _UPGRADE.sub(rb"\1x-upgrade", data[:end]) + data[end:]
         return data
 
@@ -351,7 +405,7 @@ class Edge(HttpToolsProtocol):
             self._malformed("Its transfer-encoding is not chunked.")
         self.headers.append((name, value))
 
-    def _malformed(self, why: str) -> None:
+    def _malformed(self, why: str) -> NoReturn:
         self._refuse_last(400, "invalid_request", f"The request is malformed. {why}")
         raise ValueError(why)
 
@@ -366,18 +420,39 @@ class Edge(HttpToolsProtocol):
             self._malformed("HTTP/1.0 knows no chunks.")  # whoever stands before us may take them for a request
         if self.parser.should_upgrade():  # behind another request, where it was not hidden
             self._malformed("It wants to speak another protocol.")
+        method = self.parser.get_method().decode("ascii")
+        path, serve = self.edge.calls.get(self.url) or self._target(method, version)
+        if len(self.queued) >= _MAX_PIPELINED:  # those are answered; what follows has to be sent again
+            self.queued[-1].keep_alive = False
+            self.deaf = True
+            raise ValueError("too many requests at once")
+        keep = version != "1.0" and self.parser.should_keep_alive()
+        exchange = self.parsed = Exchange(
+            self, method, path, self.headers, version, serve, keep_alive=keep, expects=self.expect_100_continue
+        )
+        if self.current is None:
+            self._start(exchange)
+            return
+        self.queued.append(exchange)
+        if len(self.queued) > _MAX_PIPELINED // 4:  # not sooner: a hang-up is only seen while we read
+            self.flow.pause_reading()
+
+    def _target(self, method: str, version: str) -> tuple[str, Serve]:
+        """The path that is asked for, and what serves it."""
         try:
             url = httptools.parse_url(self.url)
             raw_path = url.path or b"/"
             path = raw_path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._malformed("Its address cannot be read.")
-            return
+        call = self.edge.calls.get(raw_path)
+        if call is not None:
+            return call
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": version,
-            "method": self.parser.get_method().decode("ascii"),
+            "method": method,
             "scheme": "http",
             "path": urllib.parse.unquote(path) if "%" in path else path,
             "raw_path": raw_path,
@@ -388,25 +463,13 @@ class Edge(HttpToolsProtocol):
             "server": self.server,
             "extensions": {CANCELS: {}},
         }
-        if len(self.queued) >= _MAX_PIPELINED:  # those are answered; what follows has to be sent again
-            self.queued[-1].keep_alive = False
-            self.deaf = True
-            raise ValueError("too many requests at once")
-        keep = version != "1.0" and self.parser.should_keep_alive()
-        exchange = self.parsed = Exchange(self, scope, keep_alive=keep, expects=self.expect_100_continue)
-        if self.current is None:
-            self._start(exchange)
-            return
-        self.queued.append(exchange)
-        if len(self.queued) > _MAX_PIPELINED // 4:  # not sooner: a hang-up is only seen while we read
-            self.flow.pause_reading()
+        return scope["path"], partial(_over_asgi, self.app, scope)
 
-    def _start(self, exchange: "Exchange") -> None:
+    def _start(self, exchange: Exchange) -> None:
         self.current = exchange
-        self.deadline, self.waits = float("inf"), False
-        task = exchange.task = self.loop.create_task(exchange.run(self.app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.deadline, self.waits = _NEVER, False
+        exchange.task = self.loop.create_task(exchange.run())
+        self.edge.writes.expect()
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -432,7 +495,7 @@ class Edge(HttpToolsProtocol):
     def body_came(self) -> None:
         """The application waits no more."""
         if not self.refused:
-            self.deadline, self.waits = float("inf"), False
+            self.deadline, self.waits = _NEVER, False
 
     def next(self) -> None:
         """The current exchange is over, its request read and its answer out."""
@@ -442,11 +505,15 @@ class Edge(HttpToolsProtocol):
             if not self.queued:
                 self.flow.resume_reading()
         elif self.edge.draining:
-            self.transport.close()
+            self.close()
         else:
             self.flow.resume_reading()
             patience = self.edge.header_seconds if self.partial else self.edge.idle_seconds
             self.deadline = self.loop.time() + patience
+
+
+async def _over_asgi(app: App, scope: Scope, exchange: Exchange) -> None:
+    await app(scope, exchange.receive, exchange.send)
 
 
 def _reason(error: Exception) -> str:

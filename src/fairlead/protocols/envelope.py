@@ -17,6 +17,7 @@ NULL = Raw(b"null")
 _NULL = b"null"
 _top_level = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}  # of the few kinds that `read` is asked for
 
 # msgspec's names of JSON's kinds, in the words of a refusal.
 _KINDS = {
@@ -59,8 +60,12 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
     raw = fields.get(name)
     if raw is None or bytes(raw) == _NULL:
         return None
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return msgspec.json.decode(raw, type=kind)
+        found: T = decoder.decode(raw)
+        return found
     except msgspec.ValidationError as error:
         raise invalid(error, param or name) from None
     except RecursionError:

@@ -4,6 +4,7 @@ A `Transport` sends one request and gives a response whose body is read chunk by
 `errors.UpstreamError`s: `ConnectFailed`, `UpstreamTimeout`, `UpstreamBroken`.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -63,6 +64,11 @@ class UpstreamResponse(Protocol):
 
     async def read(self) -> bytes:
         """The next chunk of the body, b"" at its end. Raises UpstreamTimeout, UpstreamBroken."""
+        ...
+
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """Give the chunks that follow to `take`, each as soon as it comes, until it says False; whether it did: else
+        the body has ended. Raises what `read` and `take` raise."""
         ...
 
     def close(self, *, ended: bool = False) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import ssl
 import zlib
+from collections.abc import Callable
 from math import inf
 from typing import Protocol, cast
 
@@ -16,6 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from fairlead.errors import FairleadError, UpstreamBroken, UpstreamTimeout
 from fairlead.upstream import Timeouts, UpstreamRequest
+from fairlead.writes import Writes
 
 MAX_HEAD_BYTES = 64 << 10  # of all headers; also of framing (extensions, trailers) without content between
 HIGH_WATER_BYTES = 64 << 10  # unread: beyond it nothing more is taken from the socket
@@ -47,13 +49,18 @@ class Response:
     """An answer, as `upstream.UpstreamResponse`. Its connection leaves it for the pool as soon as the whole answer is
     here, read or not."""
 
-    __slots__ = ("_connection", "_ended", "_error", "_waiter", "chunks", "gzip", "headers", "sends", "stale", "status")
+    __slots__ = (
+        "_connection", "_ended", "_error", "_take", "_waiter", "_writes", "chunks", "gzip", "headers", "sends", "stale",
+        "status",
+    )  # fmt: skip
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
+        self._writes = connection.writes
         self._ended = False
         self._error: FairleadError | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
+        self._take: Callable[[bytes], bool] | None = None  # gets what comes, and nobody is woken
         self.chunks: list[bytes] = []  # not yet read
         self.gzip: Gunzip | None = None
         self.headers: dict[bytes, bytes] = {}
@@ -81,6 +88,29 @@ class Response:
             await self._news()
         return self._taken()
 
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """See `UpstreamResponse.pour`: in the turn of the loop in which a chunk comes."""
+        chunks = self.chunks
+        while self.gzip is not None:
+            chunk = await self._inflated(self.gzip)
+            if not chunk or not take(chunk):
+                return bool(chunk)
+        while True:
+            if chunks:
+                if not take(self._taken()):
+                    return True
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                return False
+            else:
+                self._take = take
+                try:
+                    if not await self._news():
+                        return True
+                finally:
+                    self._take = None
+
     def _taken(self) -> bytes:
         chunks = self.chunks
         chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -105,12 +135,13 @@ class Response:
             else:
                 await self._news()
 
-    async def _news(self) -> None:
+    async def _news(self) -> bool:
+        """Wait until something comes; False: it was taken, and the taker has enough."""
         connection = self._connection
         assert connection is not None
         self._waiter = connection.loop.create_future()
         try:
-            await self._waiter
+            return await self._waiter
         finally:
             self._waiter = None
 
@@ -130,8 +161,21 @@ class Response:
     def wake(self) -> None:
         """Something came."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None or waiter.done():
+            return
+        if self._take is None or not self.chunks:
+            waiter.set_result(True)
+            self._writes.expect()
+            return
+        try:
+            more = self._take(self._taken())
+        except Exception as error:
+            waiter.set_exception(error)
+            return
+        if not more:
+            waiter.set_result(False)
+        elif self._ended:
+            waiter.set_result(True)
 
     def end(self, error: FairleadError | None = None) -> None:
         """Nothing more comes: the body is whole, or `error` says why it is not."""
@@ -198,6 +242,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_unread",
         "_unsent",
+        "_unwritten",
         "_writable",
         "born",
         "expires",
@@ -206,10 +251,11 @@ class Connection(asyncio.Protocol):
         "loop",
         "response",
         "served",
+        "writes",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, writes: Writes) -> None:
+        self.loop, self.writes = loop, writes
         self.home: Home | None = None
         self.response: Response | None = None
         self.served = 0  # answers
@@ -218,6 +264,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
         # Of the request under way:
+        self._unwritten = b""
         self._unsent = memoryview(b"")
         self._writable = True
         self._started = self._since = 0.0  # sent first; last progress
@@ -275,14 +322,22 @@ class Connection(asyncio.Protocol):
         self._head_only = head.startswith(b"HEAD ")
         if len(body) <= SMALL_BODY_BYTES:
             if body or not head.startswith((b"GET ", b"HEAD ")):
-                transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+                self._unwritten = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
             else:
-                transport.write(head + b"\r\n")
+                self._unwritten = head + b"\r\n"
+            self.writes.add(self)
         else:
+            self.writes.skip()
             transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
             self._unsent = memoryview(body)
             self._send_on()
         return response
+
+    def flush(self) -> None:
+        """Write the small request that waits for the end of the loop's turn."""
+        data, self._unwritten = self._unwritten, b""
+        if data and self._transport is not None:
+            self._transport.write(data)
 
     def _send_on(self) -> None:
         """Give the transport more of a large body, as long as it takes it: TLS would copy the whole at once."""
@@ -527,7 +582,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, without waiting for anything; the second time does nothing."""
         home, self.home = self.home, None
-        self.response, self._unsent = None, memoryview(b"")
+        self.response, self._unwritten, self._unsent = None, b"", memoryview(b"")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

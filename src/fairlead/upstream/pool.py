@@ -16,6 +16,7 @@ from fairlead.upstream import Origin, UpstreamRequest, UpstreamResponse
 from fairlead.upstream.connection import Connection, Response
 from fairlead.upstream.dns import Address, Resolver, race
 from fairlead.upstream.tls import Contexts
+from fairlead.writes import Writes
 
 _SWEEP_SECONDS = 1.0
 
@@ -30,13 +31,16 @@ class Pool:
         idle_seconds: float = 4.0,
         max_age_seconds: float = 300.0,
         resolver: Resolver | None = None,
+        writes: Writes | None = None,
     ) -> None:
         """`idle_seconds` holds for upstreams that announce nothing (`Keep-Alive: timeout`): many close at five.
-        No connection is used beyond `max_age_seconds`, so that changed addresses are noticed."""
+        No connection is used beyond `max_age_seconds`, so that changed addresses are noticed.
+        `writes`: those of the server whose calls these are."""
         self.limit = max_connections_per_origin
         self.idle_seconds, self.max_age_seconds = idle_seconds, max_age_seconds
         self.resolver = resolver or Resolver()
         self.contexts = Contexts()
+        self.writes = writes or Writes()
         self._origins: dict[Origin, Connections] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -233,7 +237,7 @@ class Connections:
         return connection
 
     async def _reached(self, address: Address) -> Connection:
-        connection = Connection(self.loop)
+        connection = Connection(self.loop, self._pool.writes)
         try:
             await self.loop.create_connection(lambda: connection, address[1], self.origin.port)
         except BaseException:

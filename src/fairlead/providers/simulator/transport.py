@@ -1,7 +1,7 @@
 """The simulator where the upstream client is: base URLs of scheme "simulator", no socket, the same bytes."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fairlead.errors import ConnectFailed, UpstreamBroken, UpstreamTimeout
 from fairlead.providers.simulator.replies import Chunk, Ending, Reply, Simulator, joined
@@ -53,6 +53,12 @@ class SimulatedResponse:
         if self._ending != "whole":
             raise await self._clock.broken(self._ending, "silence")
         return b""
+
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        while chunk := await self.read():
+            if not take(chunk):
+                return True
+        return False
 
     def close(self, *, ended: bool = False) -> None:
         self._chunks = iter(())

@@ -1,0 +1,101 @@
+"""Who asked: a request as it comes in, and the way its answer goes out. The paths that take calls know no more of HTTP.
+
+`exchange.Exchange` is one, straight on a connection; `AsgiClient` is one behind any ASGI server.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+from fairlead.http.asgi import Header, Receive, Scope, Send
+
+CANCELS = "fairlead.cancels"  # scope extension: this server cancels our task when the client goes away
+
+
+class ClientGone(ConnectionAbortedError):
+    """The client went away before its request was whole."""
+
+
+class Client(Protocol):
+    """One request and the way its answer goes. When the client goes away, the task that serves it is cancelled."""
+
+    method: str
+    path: str
+    address: str
+    headers: list[Header]  # names in lower case
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here."""
+        ...
+
+    async def piece(self) -> tuple[bytes, bool]:
+        """The next piece of the body, and whether more follow. Raises ClientGone, RequestTimeout."""
+        ...
+
+    def begin(self, status: int, headers: list[Header]) -> None:
+        """Status and headers of the answer; they leave with its first piece."""
+        ...
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        """A piece of the answer; see `call.Write`."""
+        ...
+
+    def end(self, data: bytes = b"") -> Awaitable[None] | None:
+        """The last piece."""
+        ...
+
+
+class AsgiClient:
+    """Behind an ASGI server. Of one that only tells of a hang-up, a task asks for it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method, self.path, self.headers = scope["method"], scope["path"], scope["headers"]
+        self.address = scope["client"][0] if scope.get("client") else ""
+        self._receive, self._send = receive, send
+        self._watches = CANCELS not in scope.get("extensions", ())
+        self._watcher: asyncio.Task[None] | None = None
+        self._head: tuple[int, list[Header]] | None = None
+
+    def whole(self) -> bytes | None:
+        return None
+
+    async def piece(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        more = message.get("more_body", False)
+        if self._watches and not more:
+            self._watcher = _cancelling_on_disconnect(self._receive)
+        return message.get("body", b""), more
+
+    def begin(self, status: int, headers: list[Header]) -> None:
+        self._head = status, headers
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        return self._out(data, more=True)
+
+    def end(self, data: bytes = b"") -> Awaitable[None]:
+        return self._out(data, more=False)
+
+    async def _out(self, data: bytes, *, more: bool) -> None:
+        if self._head is not None:
+            (status, headers), self._head = self._head, None
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+
+def _cancelling_on_disconnect(receive: Receive) -> asyncio.Task[None]:
+    """A task that cancels this one when the client goes away."""
+    serving = asyncio.current_task()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if serving is not None:
+            serving.cancel()
+
+    return asyncio.create_task(watch())

@@ -1,0 +1,83 @@
+"""A stream on its way from the provider to the client, once it has come to content.
+
+Each chunk is looked at, counted and written in the turn of the event loop in which it came, and wakes nobody. Only
+what has to wait does: for the end, for an error, for a client that does not read.
+"""
+
+from collections.abc import Awaitable
+
+from fairlead.buffers import Buffers
+from fairlead.call import Attempt, Write
+from fairlead.protocols.sse import EventCutter
+from fairlead.translation import Stream
+from fairlead.upstream import UpstreamResponse
+from fairlead.usage.ledger import Ledger
+
+
+class Relay:
+    """One stream. `rest` is what the client has still to get when `run` is back: its record is made before that."""
+
+    __slots__ = ("_attempt", "_buffers", "_count", "_cut", "_cutter", "_feed", "_pending", "_stream", "_waiting",
+                 "_write", "rest")  # fmt: skip
+
+    def __init__(
+        self, attempt: Attempt, stream: Stream, cutter: EventCutter, ledger: Ledger, buffers: Buffers, write: Write
+    ) -> None:
+        self._attempt, self._stream, self._cutter, self._buffers = attempt, stream, cutter, buffers
+        self._cut, self._feed, self._count, self._write = cutter.feed, stream.feed, ledger.progress, write
+        self._pending = 0  # bytes of an event that is not whole yet
+        self._waiting: Awaitable[None] | None = None  # for the client
+        self.rest = b""
+
+    async def begin(self, held: bytes) -> None:
+        """Write what came before it was known that there is content."""
+        waiting = self._write(held)
+        if waiting is not None:
+            await waiting
+
+    async def run(self, response: UpstreamResponse) -> None:
+        """Relay until the stream's end. Raises UpstreamError, also where it says so itself; Unavailable."""
+        stream = self._stream
+        try:
+            while await response.pour(self._take):
+                if stream.done:
+                    return
+                if self._waiting is not None:
+                    waiting, self._waiting = self._waiting, None
+                    await waiting
+                if stream.failed is not None:
+                    raise stream.failed
+            self.rest = ended(stream, self._cutter)
+        finally:
+            self._buffers.release(self._pending)
+
+    def _take(self, chunk: bytes) -> bool:
+        """Pass `chunk` on; False if that is not all there is to do."""
+        attempt = self._attempt
+        attempt.content_bytes += len(chunk)
+        self._count(attempt)
+        events = self._cut(chunk)
+        if not events:
+            self._buffers.hold(len(chunk))
+            self._pending += len(chunk)
+            return True
+        if self._pending:
+            self._buffers.release(self._pending)
+            self._pending = 0
+        out = self._feed(events)
+        stream = self._stream
+        if stream.done:
+            self.rest = out
+            return False
+        if out:
+            self._waiting = self._write(out)
+        return self._waiting is None and stream.failed is None
+
+
+def ended(stream: Stream, cutter: EventCutter) -> bytes:
+    """What the client still gets when the upstream's body has ended. Raises UpstreamError if it ended badly."""
+    rest = cutter.finish()
+    told = stream.feed([rest + b"\n\n"]) if rest else b""  # some servers leave the last blank line out
+    if stream.failed is not None:
+        raise stream.failed
+    return told if stream.done else told + stream.end()
