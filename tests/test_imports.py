@@ -33,7 +33,8 @@ ARROWS: dict[str, set[str]] = {
     "storage": WORDS | {"usage"},
     "usage": WORDS,
     "telemetry": WORDS,
-    "auth": WORDS,
+    "auth": WORDS | {"penalties"},
+    "penalties": set(),
     "translation": WORDS | {"protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
     "pipeline": WORDS
@@ -59,7 +60,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "uvloop": ("cli/",),
     "watchfiles": ("config/watch.py",),
     "sqlite3": ("storage/",),
-    "ssl": ("upstream/",),
+    "ssl": ("upstream/", "http/tls.py"),
     "json": (),  # msgspec is faster, and stricter
     "msgspec": ("",),  # everywhere
 }

@@ -37,6 +37,7 @@ from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
 from fairlead.protocols.openrouter_chat import OpenRouterChat, OpenRouterCompletions
 from fairlead.providers.listing import Listings
+from fairlead.providers.signing import trace_context
 from fairlead.providers.simulator import SimulatorTransport
 from fairlead.storage.deadletters import DeadLetters
 from fairlead.storage.engine import Database, open_database
@@ -84,7 +85,7 @@ class House:
         self.keys = KeyStore(self.database)
         self.catalog = Catalog(snapshot(wishes))
         self._looking_up = Database(self.database.path)  # of its own, so that no writer keeps a caller waiting
-        self.auth = Auth(KeyStore(self._looking_up))
+        self.auth = Auth(KeyStore(self._looking_up), free_wrong_keys=settings.server.max_wrong_keys)
         self._used = UsageStore(Database(self.database.path))
         self.letters = DeadLetters(self.database)
         wanted = settings.journal
@@ -205,6 +206,8 @@ class House:
             AccessRecord(
                 ts=call.started_us,
                 id=call.id,
+                request_id=call.request_id if call.request_id != call.id else None,
+                trace_id=_trace_id(call.headers.get(b"traceparent")),
                 method=call.method,
                 path=call.path,
                 status=call.status,
@@ -237,6 +240,11 @@ class House:
                     duration_ms=round(seconds * 1000, 3),
                 )
             )
+
+
+def _trace_id(parent: bytes | None) -> str | None:
+    """Of which trace a call is a part, by its `traceparent`."""
+    return parent[3:35].decode() if parent is not None and trace_context(parent, None) else None
 
 
 async def _kept_up(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

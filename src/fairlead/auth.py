@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from fairlead.errors import InvalidKey, Unavailable
+from fairlead.errors import InvalidKey, TooManyWrongKeys, Unavailable
+from fairlead.penalties import Penalties
 from fairlead.resources import Key, Principal
 
 log = logging.getLogger("fairlead.auth")
@@ -40,15 +41,21 @@ class Store(Protocol):
 class Auth:
     """Looks keys up, and remembers: `capacity` known ones, and as many that are none."""
 
-    def __init__(self, store: Store, *, capacity: int = 10_000) -> None:
+    def __init__(self, store: Store, *, capacity: int = 10_000, free_wrong_keys: int = 20) -> None:
         self._store, self._capacity = store, capacity
+        self._penalties = Penalties(free_wrong_keys)
         self._known: OrderedDict[bytes, Principal] = OrderedDict()  # the last used last
         self._unknown: OrderedDict[bytes, float] = OrderedDict()  # → when to ask again, monotonic
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._changes = 0  # how often keys were seen to have changed
 
-    async def identify(self, headers: Mapping[bytes, bytes], file_keys: Mapping[bytes, Principal]) -> Principal:
-        """Whose key `headers` carry: `Authorization: Bearer …` or `x-api-key`. Raises InvalidKey, Unavailable."""
+    async def identify(
+        self, headers: Mapping[bytes, bytes], file_keys: Mapping[bytes, Principal], address: str = ""
+    ) -> Principal:
+        """Whose key `headers` carry: `Authorization: Bearer …` or `x-api-key`; `address` is where it came from.
+
+        Raises InvalidKey, TooManyWrongKeys, Unavailable.
+        """
         secret = _secret(headers)
         if not secret or len(secret) > _LONGEST_SECRET:
             raise InvalidKey
@@ -61,10 +68,14 @@ class Auth:
         if principal is not None:
             self._known.move_to_end(hash)
             return principal
-        if not secret.startswith(_PREFIX):  # what our keys look like is no secret: this may be quick
-            raise InvalidKey
-        principal = await self._asked(hash)
+        seconds = self._penalties.wait(address) if address else 0.0
+        if seconds:
+            raise TooManyWrongKeys(seconds)
+        # What our keys look like is no secret: others may be refused at once.
+        principal = await self._asked(hash) if secret.startswith(_PREFIX) else None
         if principal is None:
+            if address:
+                self._penalties.wrong(address)
             raise InvalidKey
         return principal
 

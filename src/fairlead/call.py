@@ -99,6 +99,7 @@ class Call(Struct, eq=False):
     client: str = ""  # address
     method: str = "POST"
     path: str = ""
+    request_id: str = ""  # the client's own, else ours
     body: bytes = b""
     held: int = 0  # bytes of it that count against `server.max_buffered_bytes`
     snapshot: "Snapshot | None" = None

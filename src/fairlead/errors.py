@@ -82,6 +82,14 @@ class InvalidKey(FairleadError):
         super().__init__("Incorrect or missing API key. Send a key of this gateway as 'Authorization: Bearer fl-…'.")
 
 
+class TooManyWrongKeys(FairleadError):
+    status, code, kind, retryable = 429, "too_many_wrong_keys", "rate_limit_error", True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("Too many wrong API keys came from this address. Try again later.")
+        self.retry_after = seconds
+
+
 class Forbidden(FairleadError):
     status, code, kind = 403, "insufficient_scope", "invalid_request_error"
 

@@ -19,7 +19,7 @@ from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavai
 from fairlead.protocols import Summary, Wire
 from fairlead.protocols.sse import EventCutter
 from fairlead.providers import quirks
-from fairlead.providers.signing import request_head, with_call
+from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
 from fairlead.resources import Endpoint
 from fairlead.routing import retry
@@ -60,7 +60,7 @@ class Pipeline:
         """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
         call.snapshot = self.catalog.current  # one world from start to end
         try:
-            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys)
+            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.client)
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
@@ -168,6 +168,9 @@ class Pipeline:
             snapshot.credentials.get(provider.name),
             call.headers if translation.passes else None,
         )
+        trace = call.headers.get(b"traceparent")
+        if trace is not None:
+            head += trace_context(trace, call.headers.get(b"tracestate"))
         resent_head = None
         if provider.call_header is not None:
             head, resent_head = with_call(head, provider.call_header, call.id, attempt.number)

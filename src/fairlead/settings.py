@@ -24,6 +24,14 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     max_buffered_bytes: Size = 512 * MIB  # all calls together; beyond it new ones are 503
     max_event_bytes: Size = 32 * MIB
     max_connections: Annotated[int, Meta(ge=1)] | None = None  # None: what file descriptors allow
+    max_connections_per_address: Annotated[int, Meta(ge=1)] | None = None  # None: half of `max_connections`
+    max_unread_bytes: Size = 64 * MIB  # of bodies that came and nobody has read yet, in all; beyond it 503
+    max_wrong_keys: Annotated[int, Meta(ge=1)] = 20  # of one address, before it has to wait
+    allowed_origins: tuple[str, ...] = ()  # of browsers' pages: "https://app.example", or "*"
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For and -Proto are believed
+    tls_certificate: str = ""  # file, PEM, with the chain; read again when it changes
+    tls_key: str = ""  # file, PEM
+    require_tls: bool = False  # 403 for what does not come over TLS, to us or to a trusted proxy
     heartbeat_seconds: Seconds = 15.0
     header_seconds: Seconds = 10.0
     body_seconds: Seconds = 30.0

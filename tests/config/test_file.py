@@ -439,3 +439,28 @@ def test_the_example_of_an_environment_names_every_variable_with_its_default() -
     told = dict(re.findall(r"(?m)^# ([A-Z0-9_]+)=(.*)$", text))
     assert set(told) == {*variables(), *OTHER_VARIABLES}
     assert load(None, {**told, "FAIRLEAD_CONFIG": ""}, find=False) == load(None, {}, find=False)
+
+
+# ---- the edge
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "word"),
+    [
+        ('allowed_origins = ["https://app.example/path"]', "server.allowed_origins", "no path"),
+        ('allowed_origins = ["app.example"]', "server.allowed_origins", "must be '*' or an origin"),
+        ('trusted_proxies = ["10.0.0.1/8"]', "server.trusted_proxies", "must be an address or a network"),
+        ('tls_certificate = "cert.pem"', "server.tls_key", "belong together"),
+        ("require_tls = true", "server.require_tls", "nothing can come over TLS"),
+    ],
+)
+def test_what_cannot_be_of_the_edge_is_named(file: Path, text: str, place: str, word: str) -> None:
+    (problem,) = problems(file, f"[server]\n{text}\n")
+    assert place in problem
+    assert word in problem
+
+
+def test_lists_come_from_the_environment_with_commas_between(file: Path) -> None:
+    wishes = read(file, "", FAIRLEAD_SERVER_TRUSTED_PROXIES="10.0.0.0/8, ::1", FAIRLEAD_SERVER_ALLOWED_ORIGINS="*")
+    assert wishes.settings.server.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert wishes.settings.server.allowed_origins == ("*",)

@@ -61,6 +61,9 @@ def head(*lines: str, line: str = "POST /x HTTP/1.1") -> bytes:
 
 
 CLOSE = "connection: close"
+SECURITY = {
+    "x-content-type-options", "x-frame-options", "referrer-policy", "permissions-policy", "content-security-policy",
+}  # fmt: skip
 
 
 async def test_a_request_is_answered_with_its_length_a_date_and_no_name_of_the_server() -> None:
@@ -68,7 +71,7 @@ async def test_a_request_is_answered_with_its_length_a_date_and_no_name_of_the_s
         status, headers, body = split(await raw(server.port, head("content-length: 2", CLOSE) + b"hi"))
         assert status == 200
         assert json.loads(body)["body"] == "hi"
-        assert set(headers) == {"date", "content-length", "connection"}
+        assert set(headers) == {"date", "content-length", "connection", *SECURITY}
 
 
 async def test_a_chunked_body_arrives_and_its_trailers_are_no_headers() -> None:

@@ -22,6 +22,7 @@ from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import load, located
 from fairlead.errors import InvalidConfig
 from fairlead.http.server import EdgeServer, raise_descriptor_limit
+from fairlead.http.tls import Certificate
 from fairlead.pipeline import INTERRUPTED
 from fairlead.telemetry import logs
 
@@ -92,6 +93,12 @@ def edge(house: House) -> EdgeServer:
         drain_notice_seconds=settings.drain_notice_seconds,
         drain_seconds=settings.drain_seconds,
         max_connections=settings.max_connections,
+        max_connections_per_address=settings.max_connections_per_address,
+        max_unread_bytes=settings.max_unread_bytes,
+        allowed_origins=settings.allowed_origins,
+        trusted_proxies=settings.trusted_proxies,
+        certificate=Certificate(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None,
+        require_tls=settings.require_tls,
         on_drain=house.drain,
         interrupted=INTERRUPTED,
     )
@@ -107,7 +114,8 @@ def _keep_freed_memory() -> None:
 
 def _greet(house: House, port: int, secret: str | None) -> None:
     """Say where the gateway is, and the first key, which nobody will be told again."""
+    address = f"{'https' if house.settings.tls_certificate else 'http'}://{house.settings.host}:{port}"
     offered = ", ".join(sorted(house.catalog.current.credentials)) or "none (set OPENAI_API_KEY, ANTHROPIC_API_KEY, …)"
-    print(f"fairlead {__version__} listens on http://{house.settings.host}:{port}; providers: {offered}", flush=True)
+    print(f"fairlead {__version__} listens on {address}; providers: {offered}", flush=True)
     if secret is not None:
         print(f"\nThe first key, shown only now (scopes: inference, admin:*):\n\n    {secret}\n", flush=True)

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import re
 import tomllib
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fairlead.catalog import LONGEST_NAME
-from fairlead.config import InvalidConfigs, Wishes
+from fairlead.config import InvalidConfigs, Wishes, edge
 from fairlead.config.places import Places
 from fairlead.errors import InvalidConfig
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
@@ -64,7 +65,9 @@ SCALARS: dict[str, type[Struct]] = {
 }  # fmt: skip
 OVERRIDABLE = ("server", "database", "logging", "defaults", "policy")
 SECTIONS = (*SCALARS, "providers", "models", "keys", "sinks")
-OTHER_VARIABLES = frozenset({"FAIRLEAD_CONFIG", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"})
+OTHER_VARIABLES = frozenset(
+    {"FAIRLEAD_CONFIG", "FAIRLEAD_URL", "FAIRLEAD_API_KEY", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"}
+)
 _LATER = {
     "redis": "not in this version: it is one process with its counters in memory, which needs no Redis",
     "limits": "not in this version: it limits no rates",
@@ -72,7 +75,6 @@ _LATER = {
     "cache": "not in this version: it caches no answers",
     "guardrails": "not in this version: it checks no content",
     "server.workers": "not in this version: it is one process",
-    "server.require_tls": "not in this version: put what terminates TLS in front of it",
 }
 _SINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -116,6 +118,7 @@ class _Reader:
         scalars = {name: self._scalars(name, kind) for name, kind in SCALARS.items()}
         self._check_environ()
         self._check_database(scalars["database"])
+        self._check_server(scalars["server"])  # type: ignore[arg-type]
         providers, credentials = self._providers()
         wishes = Wishes(
             settings=Settings(
@@ -182,7 +185,8 @@ class _Reader:
             value = self.environ.get(variable)
             if value:  # one that is empty counts as not set
                 try:
-                    found[field.name] = msgspec.convert(value, field.type, strict=False)
+                    told = _listed(value) if typing.get_origin(field.type) is tuple else value
+                    found[field.name] = msgspec.convert(told, field.type, strict=False)
                 except msgspec.ValidationError as error:
                     self._wrong_variable(variable, _told(error))
         return found
@@ -212,6 +216,13 @@ class _Reader:
             self._wrong_variable(variable, message)
         else:
             self._wrong(("database", "url"), message)
+
+    def _check_server(self, server: Server) -> None:
+        for name, message in edge.problems(server):
+            if self.environ.get(variable := _variable("server", name)):
+                self._wrong_variable(variable, message)
+            else:
+                self._wrong(("server", name), message)
 
     def _journal(self, journal: Journal) -> Journal:
         if journal.max_bytes < 4 * journal.segment_bytes:
@@ -462,6 +473,11 @@ def _wrong_header(name: str, value: str) -> str | None:
 def _variable(section: str, name: str) -> str:
     """The environment variable that overrides an option."""
     return f"FAIRLEAD_{section.upper()}_{name.upper()}"
+
+
+def _listed(value: str) -> list[str]:
+    """Of a variable that holds several, with commas between."""
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _is_service_link(name: str, value: str) -> bool:

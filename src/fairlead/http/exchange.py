@@ -24,35 +24,33 @@ Serve = Callable[["Exchange"], Awaitable[None]]
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = (
-        "_bodiless", "_chunked", "_expects", "_flowing", "_head", "_late", "_length", "_more", "_pieces", "_protocol",
-        "_read", "_unread", "_waiter", "address", "complete", "gone", "headers", "keep_alive", "method", "path",
-        "serve", "started", "task", "version",
-    )  # fmt: skip
+    # As it begins, for most of them: what never changes costs nothing.
+    _unread = 0  # bytes
+    _more = True  # of the body
+    _read = False  # all of the body was given away
+    _late = False  # the rest of the body is
+    _waiter: asyncio.Future[None] | None = None
+    _head: bytes | None = None  # waits for the first of the answer's body
+    _own_policy = False  # the answer brings a content-security-policy
+    _chunked = _bodiless = False
+    _length: int | None = None  # still owed
+    _flowing = False  # its head is out, and pieces of a stream follow
+    started = False  # something of the answer is out
+    complete = False  # all of it is out
+    gone = False  # the client is
+    task: asyncio.Task[None] | None = None
 
     def __init__(
-        self, protocol: "Edge", method: str, path: str, headers: list[Header], version: str, serve: Serve, *,
-        keep_alive: bool, expects: bool,
+        self, protocol: "Edge", method: str, path: str, headers: list[Header], version: str, serve: Serve,
+        address: str, *, secure: bool, cors: bytes, keep_alive: bool, expects: bool,
     ) -> None:  # fmt: skip
         self._protocol = protocol
         self.method, self.path, self.headers, self.version, self.serve = method, path, headers, version, serve
-        self.address = protocol.address
+        self.address = address  # of the client, as far as it is known
+        self._secure, self._cors = secure, cors
         self.keep_alive = keep_alive
         self._expects = expects  # 100 Continue, before it sends the body
         self._pieces: list[bytes] = []
-        self._unread = 0
-        self._more = True  # of the body
-        self._read = False  # all of it was given away
-        self._waiter: asyncio.Future[None] | None = None
-        self._head: bytes | None = None  # waits for the first of the answer's body
-        self._chunked = self._bodiless = False
-        self._length: int | None = None  # still owed
-        self._flowing = False  # its head is out, and pieces of a stream follow
-        self.started = False  # something of the answer is out
-        self.complete = False  # all of it is out
-        self._late = False  # the rest of the body is
-        self.gone = False  # the client is
-        self.task: asyncio.Task[None] | None = None
 
     # ---- told by the connection
 
@@ -60,8 +58,14 @@ class Exchange:
         """Add to the body; how much of it is unread."""
         self._pieces.append(piece)
         self._unread += len(piece)
+        self._protocol.edge.unread_bytes += len(piece)
         self._wake()
         return self._unread
+
+    def drop(self) -> None:
+        """Nobody will read what came of the body."""
+        self._protocol.edge.unread_bytes -= self._unread
+        self._unread, self._pieces = 0, []
 
     def end_of_body(self) -> None:
         self._more = False
@@ -97,6 +101,8 @@ class Exchange:
             self._protocol.refuse(error.status, error.code, str(error))
         except Exception:
             log.exception("the application failed")
+        if self._unread:
+            self.drop()
         if self.complete or self._protocol.refused:
             return
         if self.started or self.gone or self._protocol.edge.draining:
@@ -130,6 +136,7 @@ class Exchange:
 
     def _taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
+        self._protocol.edge.unread_bytes -= self._unread
         self._unread = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -158,7 +165,7 @@ class Exchange:
         """Spell the head; it leaves with the first of the body."""
         edge = self._protocol.edge
         self._bodiless = status == 204 or status == 304 or self.method == "HEAD"
-        lines = [STATUS_LINES[status], edge.date]
+        lines = []
         for header in headers:
             lines.append(b"%b: %b\r\n" % header)
             if header[0] == b"content-length":
@@ -177,7 +184,7 @@ class Exchange:
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             raise RuntimeError("a header of the answer breaks its line")
-        self._head = head
+        self._head = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self._secure] + self._cors + head
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """A piece of the answer; gives something to wait for while the client does not read."""
@@ -242,6 +249,7 @@ class Exchange:
                     if name == b"connection":  # it is the edge that knows
                         self.keep_alive &= value.lower() != b"close"
                     else:
+                        self._own_policy = self._own_policy or name == b"content-security-policy"
                         headers.append((name, value))
                 self.begin(message["status"], headers)
             return

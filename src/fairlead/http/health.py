@@ -17,7 +17,8 @@ from starlette.responses import Response
 from fairlead import __version__
 from fairlead.auth import Auth
 from fairlead.catalog import Catalog
-from fairlead.errors import InvalidKey, Unavailable
+from fairlead.errors import InvalidKey, TooManyWrongKeys, Unavailable
+from fairlead.http.identity import identified
 
 Word = Literal["ok", "degraded", "down"]
 Probe = Callable[[], Awaitable[tuple[Word, str]]]
@@ -79,8 +80,8 @@ class Health:
 
     async def _knows(self, request: Request) -> bool:
         try:
-            await self.auth.identify(dict(request.headers.raw), self.catalog.current.file_keys)
-        except (InvalidKey, Unavailable):
+            await identified(self.auth, self.catalog, request)
+        except (InvalidKey, TooManyWrongKeys, Unavailable):
             return False
         return True
 

@@ -56,7 +56,7 @@ class Heartbeats:
                 self._beating[call] = asyncio.create_task(self._beat(call, client))
 
     async def _beat(self, call: Call, client: Client) -> None:
-        client.begin(200, [*STREAM_HEADERS, (b"x-request-id", call.id.encode())])
+        client.begin(200, [*STREAM_HEADERS, (b"x-request-id", call.request_id.encode())])
         call.told, call.status = True, 200
         while True:
             waiting = client.write(_COMMENT)

@@ -22,6 +22,7 @@ from fairlead.errors import (
 from fairlead.http.asgi import Header, Receive, Scope, Send
 from fairlead.http.client import AsgiClient, Client, ClientGone
 from fairlead.http.heartbeat import Heartbeats
+from fairlead.http.identity import request_id
 from fairlead.pipeline import INTERRUPTED, Pipeline
 from fairlead.protocols import Wire
 
@@ -57,16 +58,20 @@ class Inference:
     async def serve(self, client: Client) -> None:
         """Take the call that `client` makes, and answer it."""
         started_us = time.time_ns() // 1000
+        headers = dict(client.headers)
+        id = new_id(started_us)
+        told = headers.get(b"x-request-id")
         call = Call(
-            id=new_id(started_us),
+            id=id,
             protocol=self.protocol,
             operation=self.operation,
-            headers=dict(client.headers),
+            headers=headers,
             started_us=started_us,
             started=time.monotonic(),
             client=client.address,
             method=client.method,
             path=client.path,
+            request_id=id if told is None else request_id(told) or id,
             attempts=[],
         )
         heartbeats = self.heartbeats
@@ -200,9 +205,10 @@ def error_headers(error: FairleadError, size: int) -> list[Header]:
 
 
 def identity(call: Call) -> list[Header]:
-    """The call's id, under the names that clients look for: it is also what `/v1/generation` is asked for."""
-    value = call.id.encode()
-    headers = [(b"x-request-id", value), (b"x-generation-id", value)]
+    """What the request is called, by the client if it likes, under the names that clients look for; and the call's id,
+    which is what `/v1/generation` is asked for."""
+    value = call.request_id.encode()
+    headers = [(b"x-request-id", value), (b"x-generation-id", call.id.encode())]
     return [*headers, (b"request-id", value)] if call.operation == "messages" else headers
 
 

@@ -1,4 +1,4 @@
-"""Plain ASGI around what is not a call: a request id, headers for browsers, an access log line, errors as JSON."""
+"""Plain ASGI around what is not a call: a request id, an access log line, errors as JSON."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from starlette.exceptions import HTTPException
 
 from fairlead.call import new_id
 from fairlead.errors import FairleadError, InternalError, MethodNotAllowed, NotFound
-from fairlead.http.asgi import App, Header, Message, Receive, Scope, Send
+from fairlead.http.asgi import App, Message, Receive, Scope, Send
+from fairlead.http.identity import request_id
 from fairlead.http.inference import error_headers
 
-_HEADERS: list[Header] = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 Seen = Callable[[Scope, str, int, float], None]  # scope, request id, status, seconds it took
 Spelling = Callable[[Scope], Callable[[FairleadError], bytes]]  # how errors are told to this client
 
@@ -22,14 +22,15 @@ class Rim:
         self.app, self.spelling, self.seen = app, spelling, seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        id, began, status = new_id(), time.monotonic(), 0
+        told = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        id, began, status = request_id(told) or new_id(), time.monotonic(), 0
         scope["app"] = self  # so that Starlette's router raises where it would answer in words of its own
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *_HEADERS, (b"x-request-id", id.encode())]}
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", id.encode())]}
             await send(message)
 
         async def refuse(error: FairleadError) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from fairlead.auth import Auth
 from fairlead.catalog import Catalog, Listed
 from fairlead.errors import Forbidden, ModelNotFound
+from fairlead.http.identity import identified
 
 
 class Models:
@@ -37,7 +38,7 @@ class Models:
         return _json(self._anthropic_row(model) if _wants_anthropic(request) else self._openai_row(model))
 
     async def _authorize(self, request: Request) -> None:
-        principal = await self.auth.identify(dict(request.headers.raw), self.catalog.current.file_keys)
+        principal = await identified(self.auth, self.catalog, request)
         if not principal.may("inference"):
             raise Forbidden("This key may not ask for models: it lacks the scope 'inference'.")
 

@@ -12,10 +12,10 @@ import resource
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httptools
 import msgspec
@@ -24,8 +24,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from fairlead.http.asgi import App, Scope
+from fairlead.http.browsers import HSTS, POLICY, SECURITY, Origins, preflight
 from fairlead.http.client import CANCELS
 from fairlead.http.exchange import STATUS_LINES, Exchange, Serve
+from fairlead.http.guard import Guard
+from fairlead.http.tls import Certificate
 from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.server")
@@ -40,7 +43,9 @@ _LINGER_SECONDS = 5.0  # for a client that still sends what nobody wants to read
 _LAST_WORDS_SECONDS = 1.0  # for calls that are interrupted
 _BACKLOG = 4096
 _RESERVED_DESCRIPTORS = 64
+_FEW_CONNECTIONS = 16  # that any address may have
 _NEVER = float("inf")
+_OPEN_PATHS = frozenset({"/livez", "/readyz"})  # for probes, which come plain and tell nothing
 
 
 def raise_descriptor_limit() -> int:
@@ -73,6 +78,12 @@ class EdgeServer:
         drain_notice_seconds: float,
         drain_seconds: float,
         max_connections: int | None,
+        max_connections_per_address: int | None = None,
+        max_unread_bytes: int = 64 << 20,
+        allowed_origins: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+        certificate: Certificate | None = None,
+        require_tls: bool = False,
         on_drain: Callable[[], None],
         interrupted: str,
     ) -> None:
@@ -86,7 +97,14 @@ class EdgeServer:
         self.max_connections = max_connections or max(64, (raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // 2)
         self.calls = {path.encode(): (path, serve) for path, serve in (calls or {}).items()}
         self.writes = writes or Writes()
-        self.date = b""
+        self.max_unread_bytes, self.unread_bytes = max_unread_bytes, 0
+        self.origins = Origins(allowed_origins)
+        self.guard = Guard(
+            per_address=max_connections_per_address or max(self.max_connections // 2, _FEW_CONNECTIONS),
+            trusted=trusted_proxies,
+        )
+        self.certificate, self.require_tls = certificate, require_tls
+        self.heads: list[bytes] = []  # what each answer begins with; see `head`
         self.draining = False
         self._host, self._port = host, port
         self._on_drain, self._interrupted = on_drain, interrupted
@@ -115,7 +133,10 @@ class EdgeServer:
         def protocol() -> Edge:
             return Edge(self, self._config, self._state, loop)
 
-        self._server = await loop.create_server(protocol, self._host, self._port, backlog=_BACKLOG)
+        secure: dict[str, Any] = {}
+        if self.certificate is not None:
+            secure = {"ssl": self.certificate.context, "ssl_handshake_timeout": self.header_seconds}
+        self._server = await loop.create_server(protocol, self._host, self._port, backlog=_BACKLOG, **secure)
 
     async def serve(self) -> None:
         """Serve until drained."""
@@ -192,12 +213,19 @@ class EdgeServer:
         while True:
             await asyncio.sleep(pause)
             self._tell_time()
+            if self.certificate is not None:
+                self.certificate.look()
             now = loop.time()
             for connection in self._connections():
                 connection.look_at(now)
 
     def _tell_time(self) -> None:
-        self.date = b"date: " + formatdate(time.time(), usegmt=True).encode() + b"\r\n"
+        plain = b"date: " + formatdate(time.time(), usegmt=True).encode() + b"\r\n" + SECURITY
+        self.heads = [plain + POLICY, plain + HSTS + POLICY, plain, plain + HSTS]
+
+    def head(self, *, secure: bool, own_policy: bool = False) -> bytes:
+        """The lines that each answer begins with. `own_policy`: the page brings a content-security-policy."""
+        return self.heads[2 * own_policy + secure]
 
 
 class Edge(HttpToolsProtocol):
@@ -224,14 +252,24 @@ class Edge(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.address = self.client[0] if self.client else ""
-        if len(self.connections) > 2 * self.edge.max_connections:
+        edge, self.address = self.edge, self.client[0] if self.client else ""
+        self.secure = edge.certificate is not None
+        self.trusted = edge.guard.trusts(self.address)
+        alone = edge.guard.enter(self.address) or self.trusted
+        count, most = len(self.connections), edge.max_connections
+        if count > (2 * most if alone else most):
             transport.abort()  # not even words for it
-        elif len(self.connections) > self.edge.max_connections:
+        elif not alone:
+            self.refuse(503, "service_unavailable", "Your address has as many connections as it may have.")
+        elif count > most:
             self.refuse(503, "service_unavailable", "The gateway has as many connections as it may have.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
+        self.edge.guard.leave(self.address)
+        for exchange in (*self.queued, self.current):
+            if exchange is not None:
+                exchange.drop()
         self.unwritten = b""
         self.hang_up()
         self.flow.resume_writing()
@@ -314,7 +352,7 @@ class Edge(HttpToolsProtocol):
             if status == 503:
                 head += b"retry-after: 1\r\n"
             line = STATUS_LINES[status]
-            self.write(line + self.edge.date + head + b"connection: close\r\n\r\n" + body)
+            self.write(line + self.edge.head(secure=self.secure) + head + b"connection: close\r\n\r\n" + body)
         self.hang_up()
         self.linger()
 
@@ -421,15 +459,26 @@ class Edge(HttpToolsProtocol):
         if self.parser.should_upgrade():  # behind another request, where it was not hidden
             self._malformed("It wants to speak another protocol.")
         method = self.parser.get_method().decode("ascii")
-        path, serve = self.edge.calls.get(self.url) or self._target(method, version)
+        address, secure = self.edge.guard.told(self.headers, self.address) if self.trusted else (self.address, False)
+        secure = secure or self.secure
+        path, serve = self.edge.calls.get(self.url) or self._target(method, version, address, secure=secure)
+        cors = b""
+        if self.edge.require_tls and not secure and path not in _OPEN_PATHS:
+            self._refuse_last(403, "tls_required", "This gateway is used over TLS only: ask with https://.")
+            raise ValueError("not over TLS")
+        if self.edge.origins:
+            cors = self.edge.origins.lines(self.headers)
+            if self.edge.origins.is_preflight(method, self.headers):
+                serve = preflight
         if len(self.queued) >= _MAX_PIPELINED:  # those are answered; what follows has to be sent again
             self.queued[-1].keep_alive = False
             self.deaf = True
             raise ValueError("too many requests at once")
         keep = version != "1.0" and self.parser.should_keep_alive()
         exchange = self.parsed = Exchange(
-            self, method, path, self.headers, version, serve, keep_alive=keep, expects=self.expect_100_continue
-        )
+            self, method, path, self.headers, version, serve, address,
+            secure=secure, cors=cors, keep_alive=keep, expects=self.expect_100_continue,
+        )  # fmt: skip
         if self.current is None:
             self._start(exchange)
             return
@@ -437,7 +486,7 @@ class Edge(HttpToolsProtocol):
         if len(self.queued) > _MAX_PIPELINED // 4:  # not sooner: a hang-up is only seen while we read
             self.flow.pause_reading()
 
-    def _target(self, method: str, version: str) -> tuple[str, Serve]:
+    def _target(self, method: str, version: str, address: str, *, secure: bool) -> tuple[str, Serve]:
         """The path that is asked for, and what serves it."""
         try:
             url = httptools.parse_url(self.url)
@@ -453,13 +502,13 @@ class Edge(HttpToolsProtocol):
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": version,
             "method": method,
-            "scheme": "http",
+            "scheme": "https" if secure else "http",
             "path": urllib.parse.unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": url.query or b"",
             "root_path": "",
             "headers": self.headers,
-            "client": self.client,
+            "client": (address, self.client[1] if self.client and address == self.address else 0),
             "server": self.server,
             "extensions": {CANCELS: {}},
         }
@@ -474,8 +523,11 @@ class Edge(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
         exchange = self.parsed
-        if exchange is not None and not exchange.complete and exchange.feed(body) > _MAX_UNREAD_BYTES:
-            self.flow.pause_reading()
+        if exchange is not None and not exchange.complete:
+            if exchange.feed(body) > _MAX_UNREAD_BYTES:
+                self.flow.pause_reading()
+            if self.edge.unread_bytes > self.edge.max_unread_bytes:
+                self.refuse(503, "service_unavailable", "The gateway has as much to read as it may hold.")
 
     def on_message_complete(self) -> None:
         exchange, self.parsed = self.parsed, None

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from fairlead.auth import Auth
 from fairlead.catalog import Catalog
 from fairlead.errors import Forbidden, InvalidRequest, NotFound, Unavailable
+from fairlead.http.identity import identified
 from fairlead.resources import Principal
 
 log = logging.getLogger("fairlead.usage")
@@ -160,7 +161,7 @@ class Usage:
             log.warning("the ledger cannot be flushed: %s", error)
 
     async def _identified(self, request: Request) -> Principal:
-        principal = await self.auth.identify(dict(request.headers.raw), self.catalog.current.file_keys)
+        principal = await identified(self.auth, self.catalog, request)
         if not principal.may("inference") and not _reads_all(principal):
             raise Forbidden("This key may not ask for usage: it lacks the scope 'inference' or 'usage:read'.")
         return principal

@@ -1,5 +1,6 @@
 """The head of a request to a provider: where it goes, who we are, and the few headers of a client that go along."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ from fairlead.upstream import Origin
 # What of a client's headers goes up, in pass-through only; there it wins over the row's, because the official SDKs
 # send newer versions than a row knows.
 FROM_CLIENT = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
+_TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE_STATE = re.compile(rb"[\x20-\x7e]*")
+_LONGEST_STATE = 512
 _LONGEST_VALUE = 8 << 10
 _REMEMBERED = 4096  # heads
 _LONGEST_REMEMBERED = 512  # bytes of a client's values, who may send ever new ones
@@ -40,6 +44,15 @@ def request_head(
                 _heads.clear()
             _heads[key] = known
     return known[1]
+
+
+def trace_context(parent: bytes, state: bytes | None) -> bytes:
+    """The lines that say of which trace a request is a part: https://www.w3.org/TR/trace-context/. b"" for no trace."""
+    if not _TRACE_PARENT.fullmatch(parent) or parent[3:35] == b"0" * 32 or parent[36:52] == b"0" * 16:
+        return b""
+    if not state or len(state) > _LONGEST_STATE or not _TRACE_STATE.fullmatch(state):
+        return b"traceparent: %b\r\n" % parent
+    return b"traceparent: %b\r\ntracestate: %b\r\n" % (parent, state)
 
 
 def with_call(head: bytes, header: str, call: str, attempt: int) -> tuple[bytes, bytes]:

@@ -91,6 +91,8 @@ class AccessRecord(Struct, omit_defaults=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     first_content_ms: float | None = None
+    request_id: str | None = None  # the client's own
+    trace_id: str | None = None
     error: str | None = None
 
 
@@ -118,6 +120,8 @@ class AccessLog:
         if len(self._queue) >= self._capacity:
             self.dropped += 1
             return
+        if record.request_id is not None and _SECRETS.search(record.request_id):
+            record.request_id = "***"
         self._queue.append(_line(record) if self._text else self._encode(record))
 
     def close(self) -> None:

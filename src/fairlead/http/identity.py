@@ -1,0 +1,25 @@
+"""Who asks, and what their request is called."""
+
+import re
+
+from starlette.requests import Request
+
+from fairlead.auth import Auth
+from fairlead.catalog import Catalog
+from fairlead.resources import Principal
+
+_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+
+
+async def identified(auth: Auth, catalog: Catalog, request: Request) -> Principal:
+    """Whose key a request carries. Raises InvalidKey, TooManyWrongKeys, Unavailable."""
+    address = request.client.host if request.client is not None else ""
+    return await auth.identify(dict(request.headers.raw), catalog.current.file_keys, address)
+
+
+def request_id(told: bytes | None) -> str:
+    """The id that a client gave its request (`X-Request-Id`), if it is one; else "".
+
+    It comes back in the answer and stands in the log, so that there is not much that it may be.
+    """
+    return told.decode("ascii") if told is not None and _ID.fullmatch(told) else ""
