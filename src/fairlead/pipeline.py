@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from msgspec import Struct
+
 from fairlead import policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
@@ -32,6 +34,17 @@ log = logging.getLogger("fairlead.pipeline")
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _LARGE_BYTES = 256 << 10  # of a request that is translated
+_REMEMBERED = 10_000  # ways to endpoints
+
+
+class _Leg(Struct, frozen=True):
+    """The way to an endpoint from a client's protocol. It is found by identity, and keeps what it was found by."""
+
+    endpoint: Endpoint
+    wire: Wire
+    translation: Translation
+    origin: Origin
+    transport: Transport
 
 
 class Pipeline:
@@ -53,8 +66,7 @@ class Pipeline:
         self.catalog, self.auth, self.ledger = catalog, auth, ledger
         self.wires, self.transports, self.buffers = wires, transports, buffers
         self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
-        self._translations: dict[tuple[Wire, str, bool], Translation] = {}
-        self._origins: dict[tuple[str, str | None], Origin] = {}
+        self._legs: dict[tuple[Wire, int, bool], _Leg] = {}
 
     async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
@@ -75,28 +87,46 @@ class Pipeline:
     async def dispatch(self, call: Call) -> Reply:
         """The first endpoint that comes to content answers."""
         assert call.route is not None
-        endpoints = self._serving(call, routing.plan(call.route))
+        legs = self._serving(call, routing.plan(call.route))
         failures: list[UpstreamError] = []
-        for endpoint in endpoints:
+        for leg in legs:
             try:
-                return await self.attempt(call, endpoint)
+                return await self.attempt(call, leg)
             except UpstreamError as error:
                 failures.append(error)
                 if not retry.moves_on(error):
                     raise
         raise retry.verdict(failures)
 
-    def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list["_Leg"]:
         """Those of `endpoints` that can answer in the client's protocol. Raises InvalidRequest if none can."""
-        serving = [endpoint for endpoint in endpoints if self._outbound(call, endpoint) is not None]
-        if not serving:
+        legs = []
+        for endpoint in endpoints:
+            leg = self._legs.get((call.protocol, id(endpoint), call.needs_words)) or self._leg(call, endpoint)
+            if leg is not None:
+                legs.append(leg)
+        if not legs:
             raise InvalidRequest(
                 f"No provider of the model {call.route.model!r} serves {call.operation}."  # type: ignore[union-attr]
                 " Ask for it through /v1/chat/completions or /v1/messages.",
                 param="model",
                 code="not_supported",
             )
-        return serving
+        return legs
+
+    def _leg(self, call: Call, endpoint: Endpoint) -> "_Leg | None":
+        """How to get to `endpoint` from the client's protocol; None: there is no way."""
+        wire = self._outbound(call, endpoint)
+        if wire is None:
+            return None
+        provider = endpoint.provider
+        origin = Origin.of(provider.base_urls[wire.name], provider.ca_file)
+        translation = between(call.protocol, wire, needs_words=call.needs_words)
+        leg = _Leg(endpoint, wire, translation, origin, self.transports[origin.scheme])
+        if len(self._legs) >= _REMEMBERED:
+            self._legs.clear()
+        self._legs[call.protocol, id(endpoint), call.needs_words] = leg
+        return leg
 
     def _outbound(self, call: Call, endpoint: Endpoint) -> Wire | None:
         """What to speak with `endpoint`: the client's protocol if it can, else one that can be translated."""
@@ -107,22 +137,20 @@ class Pipeline:
             return None
         return next((self.wires[name] for name in spoken if speaks_chat(self.wires[name])), None)
 
-    async def attempt(self, call: Call, endpoint: Endpoint) -> Reply:
+    async def attempt(self, call: Call, leg: "_Leg") -> Reply:
         """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there."""
-        wire = self._outbound(call, endpoint)
-        assert wire is not None
-        translation = self._translation(call, wire)
+        endpoint, wire, translation = leg.endpoint, leg.wire, leg.translation
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
             await asyncio.to_thread(translation.prepare, call)  # others shall not wait for it
-        request = self._request(call, attempt, translation)
+        request = self._request(call, attempt, leg)
         response: UpstreamResponse | None = None
         number = self.ledger.intend(attempt)
         call.attempts.append(attempt)
         try:
             if self.ledger.waits:
                 await self.ledger.durable(number)
-            response = await self.transports[request.origin.scheme].send(request)
+            response = await leg.transport.send(request)
             attempt.status, attempt.sends = response.status, request.sends
             attempt.upstream_request_id = _request_id(response.headers)
             if not 200 <= response.status < 300:
@@ -145,16 +173,9 @@ class Pipeline:
                 self.ledger.settle(attempt)
             raise
 
-    def _translation(self, call: Call, wire: Wire) -> Translation:
-        key = (call.protocol, wire.name, call.needs_words)
-        translation = self._translations.get(key)
-        if translation is None:
-            translation = self._translations[key] = between(call.protocol, wire, needs_words=call.needs_words)
-        return translation
-
-    def _request(self, call: Call, attempt: Attempt, translation: Translation) -> UpstreamRequest:
+    def _request(self, call: Call, attempt: Attempt, leg: "_Leg") -> UpstreamRequest:
         """The attempt's request, spelt and signed."""
-        snapshot, endpoint, wire = call.snapshot, attempt.endpoint, translation.wire
+        snapshot, endpoint, wire, translation = call.snapshot, leg.endpoint, leg.wire, leg.translation
         assert snapshot is not None
         assert call.envelope is not None
         provider = endpoint.provider
@@ -174,16 +195,7 @@ class Pipeline:
         resent_head = None
         if provider.call_header is not None:
             head, resent_head = with_call(head, provider.call_header, call.id, attempt.number)
-        return UpstreamRequest(
-            self._origin(provider.base_urls[wire.name], provider.ca_file), head, body, snapshot.timeouts, resent_head
-        )
-
-    def _origin(self, url: str, ca_file: str | None) -> Origin:
-        key = (url, ca_file)
-        origin = self._origins.get(key)
-        if origin is None:
-            origin = self._origins[key] = Origin.of(url, ca_file)
-        return origin
+        return UpstreamRequest(leg.origin, head, body, snapshot.timeouts, resent_head)
 
     async def _refusal(self, wire: Wire, response: UpstreamResponse) -> UpstreamError:
         """The error that a status of no success stands for."""

@@ -168,6 +168,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, upstream: str) -> None
 async def test_the_providers_headers_and_our_secrets_stay_here(tmp_path: Path, upstream: str) -> None:
     _, headers, *_ = await ask(tmp_path, upstream, "up/echo")
     assert set(headers) <= {
+        "x-content-type-options", "x-frame-options", "referrer-policy", "permissions-policy", "content-security-policy",
         "content-type", "content-length", "connection", "date", "x-request-id", "x-generation-id",
         "x-fairlead-upstream-request-id",
     }  # fmt: skip

@@ -45,6 +45,7 @@ _BACKLOG = 4096
 _RESERVED_DESCRIPTORS = 64
 _FEW_CONNECTIONS = 16  # that any address may have
 _NEVER = float("inf")
+_LOOKED_AT = frozenset({b"host", b"expect", b"transfer-encoding"})
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})  # for probes, which come plain and tell nothing
 
 
@@ -427,6 +428,7 @@ class Edge(HttpToolsProtocol):
         self.expect_100_continue = False
         self.head_open = True
         self.hosts = 0
+        self.coded = False  # it has a transfer-encoding
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -435,13 +437,17 @@ class Edge(HttpToolsProtocol):
         if not self.head_open:
             return  # a trailer
         name = name.lower()
+        self.headers.append((name, value))
+        if name not in _LOOKED_AT:
+            return
         if name == b"host":
             self.hosts += 1
-        elif name == b"expect" and value.lower() == b"100-continue":
+        elif name == b"transfer-encoding":
+            self.coded = True
+            if value.strip().lower() != b"chunked":
+                self._malformed("Its transfer-encoding is not chunked.")
+        elif value.lower() == b"100-continue":
             self.expect_100_continue = True
-        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            self._malformed("Its transfer-encoding is not chunked.")
-        self.headers.append((name, value))
 
     def _malformed(self, why: str) -> NoReturn:
         self._refuse_last(400, "invalid_request", f"The request is malformed. {why}")
@@ -452,10 +458,11 @@ class Edge(HttpToolsProtocol):
         self.raw_bytes = self.body_bytes = 0
         self.body_began = self.loop.time()
         version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1") or self.hosts > 1 or (version == "1.1" and not self.hosts):
-            self._malformed("It is not HTTP/1.1 with one Host.")
-        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
-            self._malformed("HTTP/1.0 knows no chunks.")  # whoever stands before us may take them for a request
+        if version != "1.1" or self.hosts != 1:
+            if version != "1.0" or self.hosts > 1:
+                self._malformed("It is not HTTP/1.1 with one Host.")
+            if self.coded:
+                self._malformed("HTTP/1.0 knows no chunks.")  # whoever stands before us may take them for a request
         if self.parser.should_upgrade():  # behind another request, where it was not hidden
             self._malformed("It wants to speak another protocol.")
         method = self.parser.get_method().decode("ascii")

@@ -15,6 +15,7 @@ FROM_CLIENT = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 _TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACE_STATE = re.compile(rb"[\x20-\x7e]*")
 _LONGEST_STATE = 512
+_FROM_CLIENT = frozenset(FROM_CLIENT)
 _LONGEST_VALUE = 8 << 10
 _REMEMBERED = 4096  # heads
 _LONGEST_REMEMBERED = 512  # bytes of a client's values, who may send ever new ones
@@ -33,7 +34,9 @@ def request_head(
     `path` is relative to the provider's base URL for `protocol`. `client_headers` in pass-through only. Raises
     InvalidRequest for a client's header that cannot be sent on.
     """
-    sent = () if client_headers is None else tuple([client_headers.get(name) for name in FROM_CLIENT])
+    sent: tuple[bytes | None, ...] = ()
+    if client_headers is not None and not _FROM_CLIENT.isdisjoint(client_headers):
+        sent = tuple([client_headers.get(name) for name in FROM_CLIENT])
     key = (id(provider), protocol, path, credential and credential.value, sent)
     known = _heads.get(key)
     if known is None:
