@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fairlead.app import House
 from fairlead.cli.serve import edge
 from fairlead.config.file import load
@@ -22,6 +24,16 @@ from fairlead.http.server import EdgeServer
 KEY = "test-key-of-thirty-two-characters-or-more"
 KEYS = f'[[keys]]\nname = "test"\nsecret = "{KEY}"\nscopes = ["inference", "admin:*"]\n'
 SIMULATOR = "[providers.sim]\n"
+
+
+PROTOCOL = "direct"  # `server.protocol` of the gateways that are started
+
+
+@pytest.fixture(params=["direct", "asgi"], autouse=True)
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """For suites that have to pass with calls straight from the connection, and through ASGI: import it."""
+    monkeypatch.setattr(sys.modules[__name__], "PROTOCOL", request.param)
+    return str(request.param)
 
 
 class Gateway:
@@ -55,6 +67,10 @@ def free_port() -> int:
             return port
 
 
+def _way(server: str) -> str:
+    return server if re.search(r"(?m)^protocol = ", server) else f'{server}\nprotocol = "{PROTOCOL}"'
+
+
 @asynccontextmanager
 async def gateway(
     folder: Path, config: str = SIMULATOR, *, server: str = "", environ: dict[str, str] | None = None
@@ -62,7 +78,7 @@ async def gateway(
     """A gateway in this process and loop. `server`: lines of its [server] section."""
     file = folder / "fairlead.toml"
     file.write_text(
-        f'[server]\nport = {free_port()}\nstate_dir = "{folder / "state"}"\ndrain_notice_seconds = 0\n{server}\n'
+        f'[server]\nport = {free_port()}\nstate_dir = "{folder / "state"}"\ndrain_notice_seconds = 0\n{_way(server)}\n'
         f"[logging]\naccess = false\n{config}\n{KEYS}"
     )
     house = House(partial(load, file, environ or {}), config_file=file)
@@ -85,7 +101,7 @@ def process(folder: Path, config: str = SIMULATOR, *, server: str = "") -> Itera
     port = free_port()
     file = folder / "fairlead.toml"
     file.write_text(
-        f'[server]\nport = {port}\nstate_dir = "{folder / "state"}"\n{server or "drain_notice_seconds = 0"}\n'
+        f'[server]\nport = {port}\nstate_dir = "{folder / "state"}"\n{_way(server or "drain_notice_seconds = 0")}\n'
         f"{config}\n{KEYS}"
     )
     command = [sys.executable, "-m", "fairlead", "serve", "--config", str(file)]

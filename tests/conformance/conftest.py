@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import Gateway, gateway
+from gateway import Gateway, both_ways, gateway  # noqa: F401
 from serving import serving
 
 ROWS = """

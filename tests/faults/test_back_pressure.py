@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import process, request
+from gateway import both_ways, process, request  # noqa: F401
 from serving import serving_process
 
 PROVIDER = '[providers.up]\nbase_url = "{url}/v1"\nprotocols = ["openai-chat"]\nsigning = "none"\n'

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from gateway import KEY, gateway, process, raw, request, rows, split
+from gateway import KEY, both_ways, gateway, process, raw, request, rows, split  # noqa: F401
 from serving import serving
 
 PROVIDER = '[providers.up]\nbase_url = "{url}/v1"\nprotocols = ["{protocol}"]\nsigning = "none"\n'

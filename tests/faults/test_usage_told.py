@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway import gateway, raw, request, split
+from gateway import both_ways, gateway, raw, request, split  # noqa: F401
 from misbehaving import Misbehaving, nothing, ok
 
 ROW = """

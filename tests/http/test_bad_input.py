@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway import KEY, SIMULATOR, Gateway, gateway, raw, request, split
+from gateway import KEY, SIMULATOR, Gateway, both_ways, gateway, raw, request, split  # noqa: F401
 
 CHAT = "/v1/chat/completions"
 
