@@ -7,8 +7,8 @@ wall clock (`*_us`, epoch microseconds) for records, monotonic seconds for durat
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Raw, Struct
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fairlead.protocols import Envelope, Wire
 
 # Takes a piece of an answer; gives None, or something to wait for before the next one: the client does not read.
-Write = Callable[[bytes], Awaitable[None] | None]
+Write = Callable[[bytes], Coroutine[Any, Any, None] | None]
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 

@@ -4,7 +4,8 @@ Each chunk is looked at, counted and written in the turn of the event loop in wh
 what has to wait does: for the end, for an error, for a client that does not read.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from fairlead.buffers import Buffers
 from fairlead.call import Attempt, Write
@@ -26,7 +27,7 @@ class Relay:
         self._attempt, self._stream, self._cutter, self._buffers = attempt, stream, cutter, buffers
         self._cut, self._feed, self._count, self._write = cutter.feed, stream.feed, ledger.progress, write
         self._pending = 0  # bytes of an event that is not whole yet
-        self._waiting: Awaitable[None] | None = None  # for the client
+        self._waiting: Coroutine[Any, Any, None] | None = None  # for the client
         self.rest = b""
 
     async def begin(self, held: bytes) -> None:
@@ -50,6 +51,8 @@ class Relay:
             self.rest = ended(stream, self._cutter)
         finally:
             self._buffers.release(self._pending)
+            if self._waiting is not None:
+                self._waiting.close()
 
     def _take(self, chunk: bytes) -> bool:
         """Pass `chunk` on; False if that is not all there is to do."""

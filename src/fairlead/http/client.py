@@ -4,8 +4,8 @@
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from fairlead.http.asgi import Header, Receive, Scope, Send
 
@@ -36,11 +36,11 @@ class Client(Protocol):
         """Status and headers of the answer; they leave with its first piece."""
         ...
 
-    def write(self, data: bytes) -> Awaitable[None] | None:
+    def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         """A piece of the answer; see `call.Write`."""
         ...
 
-    def end(self, data: bytes = b"") -> Awaitable[None] | None:
+    def end(self, data: bytes = b"") -> Coroutine[Any, Any, None] | None:
         """The last piece."""
         ...
 
@@ -71,10 +71,10 @@ class AsgiClient:
     def begin(self, status: int, headers: list[Header]) -> None:
         self._head = status, headers
 
-    def write(self, data: bytes) -> Awaitable[None]:
+    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
         return self._out(data, more=True)
 
-    def end(self, data: bytes = b"") -> Awaitable[None]:
+    def end(self, data: bytes = b"") -> Coroutine[Any, Any, None]:
         return self._out(data, more=False)
 
     async def _out(self, data: bytes, *, more: bool) -> None:

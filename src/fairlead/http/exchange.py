@@ -3,9 +3,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fairlead.errors import FairleadError, RequestTimeout
 from fairlead.http.asgi import Header, Message
@@ -186,7 +186,7 @@ class Exchange:
             raise RuntimeError("a header of the answer breaks its line")
         self._head = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self._secure] + self._cors + head
 
-    def write(self, data: bytes) -> Awaitable[None] | None:
+    def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         """A piece of the answer; gives something to wait for while the client does not read."""
         protocol = self._protocol
         if self._flowing and not self.gone:  # the next piece of a stream
