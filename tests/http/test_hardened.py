@@ -298,3 +298,32 @@ async def test_an_address_with_many_wrong_keys_has_to_wait(tmp_path: Path) -> No
         # A key that is known is taken, and others are not kept waiting.
         assert split(await raw(gw.port, call("x-forwarded-for: 203.0.113.7")))[0] == 200
         assert split(await raw(gw.port, call("x-forwarded-for: 203.0.113.8", key="fl-wrong")))[0] == 401
+
+
+# ---- what leaves together
+
+
+async def test_pipelined_answers_keep_their_order_whatever_they_are(tmp_path: Path) -> None:
+    """Whole answers wait for the end of the loop's turn, streams and refusals do not."""
+    async with gateway(tmp_path) as gw:
+        kinds: list[dict[str, Any]] = [{}, {"stream": True}, {}, {}, {"model": "nothing"}, {"stream": True}, {}]
+        sent = b"".join(call(**kind).replace(b"connection: close\r\n", b"") for kind in kinds)
+        got = await raw(gw.port, sent + b"BROKEN\r\n\r\n")
+        heads = [piece.partition(b"\r\n\r\n")[0] for piece in got.split(b"HTTP/1.1 ")[1:]]
+        statuses = [head[:3] for head in heads]
+        assert statuses[:7] == [b"200", b"200", b"200", b"200", b"404", b"200", b"200"]
+        streamed = [b"event-stream" in head for head in heads[:7]]
+        assert streamed == [False, True, False, False, False, True, False]
+
+
+async def test_a_hundred_callers_at_once_each_get_their_own_answer(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as gw:
+
+        async def ask(number: int) -> None:
+            status, _, body = split(
+                await raw(gw.port, call(messages=[{"role": "user", "content": f"it is {number}!"}]))
+            )
+            assert status == 200
+            assert f"it is {number}!" in json.loads(body)["choices"][0]["message"]["content"]
+
+        await asyncio.gather(*(ask(number) for number in range(100)))
