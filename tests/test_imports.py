@@ -60,7 +60,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "uvloop": ("cli/",),
     "watchfiles": ("config/watch.py",),
     "sqlite3": ("storage/",),
-    "ssl": ("upstream/", "http/tls.py"),
+    "ssl": ("upstream/", "http/tls.py", "cli/doctor/"),
     "json": (),  # msgspec is faster, and stricter
     "msgspec": ("",),  # everywhere
 }

@@ -10,18 +10,18 @@ import resource
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from examined import HERE, findings, ran, states
 from fairlead.cli import doctor
-from fairlead.cli.doctor import Mount
+from fairlead.cli.doctor import command  # noqa: F401  # and with it all checks
+from fairlead.cli.doctor.folder import Mount
 from fairlead.settings import Journal
 from fairlead.storage import inspection as databases
 from fairlead.storage import migrate
@@ -32,7 +32,7 @@ from fairlead.usage import segments
 from fairlead.usage.records import CALL_COLUMNS
 from fairlead.usage.segments import Position
 from fairlead.usage.sinks import Refused
-from gateway import KEY, environment, gateway, process, raw, request, rows, split
+from gateway import KEY, gateway, process, raw, request, rows, split
 
 CHAT = json.dumps({"model": "sim/echo", "messages": [{"role": "user", "content": "hi"}]}).encode()
 
@@ -58,27 +58,6 @@ def read_only(folder: Path) -> Iterator[Path]:
     else:
         folder.mkdir(mode=0o500)
         yield folder
-
-
-def ran(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "fairlead", "doctor", *arguments],
-        cwd=folder, env=environment(), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-
-
-def findings(folder: Path, *, exits: int = 0) -> dict[str, Any]:
-    """By their checks."""
-    done = ran(folder, "--json")
-    assert done.returncode == exits, done.stdout + done.stderr
-    told = json.loads(done.stdout)
-    assert told["ok"] == (not exits)
-    return {finding["check"]: finding for finding in told["checks"]}
-
-
-def states(found: dict[str, Any]) -> dict[str, str]:
-    """Of those that are not ok."""
-    return {check: finding["state"] for check, finding in found.items() if finding["state"] != "ok"}
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -112,7 +91,7 @@ async def stopped(tmp_path: Path) -> Path:
 
 def test_a_folder_that_is_not_there_is_well_and_is_not_made(tmp_path: Path) -> None:
     found = findings(tmp_path)
-    assert states(found).keys() <= {"file system", "room", "open files"}  # as it is here
+    assert states(found).keys() <= {*HERE, "room", "providers"}
     assert "is not there yet" in found["state folder"]["found"]
     assert "is not there yet" in found["database"]["found"]
     assert found["journal"]["found"] == "there is none yet"
@@ -122,7 +101,7 @@ def test_a_folder_that_is_not_there_is_well_and_is_not_made(tmp_path: Path) -> N
 async def test_a_healthy_folder_is_well_and_stays_as_it_is(stopped: Path) -> None:
     before = everything(stopped)
     found = await asyncio.to_thread(findings, stopped)
-    assert states(found).keys() <= {"file system", "open files"}
+    assert states(found).keys() <= HERE
     assert found["state folder"]["facts"] == {"path": str(stopped / "state"), "uid": os.geteuid(), "mode": "0700"}
     assert found["database"]["facts"]["schema"] == migrate.HEAD
     assert found["newest record"]["found"].startswith("of a call that ended ")
@@ -179,7 +158,7 @@ def test_a_file_in_the_place_of_the_folder_is_a_problem(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    found = doctor.state_folder(tmp_path / "file" / "below" / "state")
+    found = doctor.folder.state_folder(tmp_path / "file" / "below" / "state")
     assert (found.state, found.found) == (
         "problem", f"{tmp_path}/file/below/state cannot be made: {tmp_path}/file is no folder",
     )  # fmt: skip
@@ -187,14 +166,14 @@ def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     with read_only(tmp_path / "state") as folder:
-        assert doctor.state_folder(folder).state == "problem"
-        assert doctor.state_folder(folder / "below").state == "problem"
+        assert doctor.folder.state_folder(folder).state == "problem"
+        assert doctor.folder.state_folder(folder / "below").state == "problem"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not on this machine: root")
 def test_a_folder_of_somebody_else_is_told(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, -1)
-    found = doctor.state_folder(tmp_path)
+    found = doctor.folder.state_folder(tmp_path)
     assert found.state == "warning"
     assert found.found == f"{tmp_path} belongs to user 12345, and this is user 0"
 
@@ -226,12 +205,12 @@ nonsense
     ],
 )
 def test_a_path_lies_in_the_longest_mount_and_the_last(path: str, point: str, kind: str) -> None:
-    assert doctor.mount_of(Path(path), doctor.mounts(MOUNTS)) == Mount(point, kind)
+    assert doctor.folder.mount_of(Path(path), doctor.folder.mounts(MOUNTS)) == Mount(point, kind)
 
 
 def test_a_path_that_nothing_is_told_of_is_not_judged() -> None:
-    assert doctor.mount_of(Path("/x"), []) is None
-    assert doctor.judged(None).state == "ok"
+    assert doctor.folder.mount_of(Path("/x"), []) is None
+    assert doctor.folder.judged(None).state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +233,7 @@ def test_a_path_that_nothing_is_told_of_is_not_judged() -> None:
     ],
 )
 def test_some_file_systems_are_no_place_for_a_ledger(point: str, kind: str, words: str) -> None:
-    found = doctor.judged(Mount(point, kind))
+    found = doctor.folder.judged(Mount(point, kind))
     assert found.state == ("warning" if words else "ok")
     assert words in found.found
     assert found.found.startswith(f"{kind}, mounted at {point}")
@@ -272,30 +251,30 @@ def test_a_folder_in_memory_is_told_by_its_links_too_and_so_is_that_it_is_small(
 
 def test_room_is_what_the_journal_may_still_take() -> None:
     journal = Journal(max_bytes=100 << 20, segment_bytes=4 << 20)
-    assert doctor.room(60 << 20, 40 << 20, journal).state == "ok"
-    assert doctor.room(59 << 20, 40 << 20, journal).state == "warning"
-    assert doctor.room(7 << 20, 99 << 20, journal).state == "problem"
+    assert doctor.journal.room(60 << 20, 40 << 20, journal).state == "ok"
+    assert doctor.journal.room(59 << 20, 40 << 20, journal).state == "warning"
+    assert doctor.journal.room(7 << 20, 99 << 20, journal).state == "problem"
 
 
 # ---- the rest of what is simple
 
 
 def test_few_open_files_are_told() -> None:
-    assert doctor.open_files(1024, 1048576).state == "ok"
-    assert doctor.open_files(1024, resource.RLIM_INFINITY).facts == {"soft": 1024, "hard": None}
-    found = doctor.open_files(1024, 1024)
+    assert doctor.machine.open_files(1024, 1048576).state == "ok"
+    assert doctor.machine.open_files(1024, resource.RLIM_INFINITY).facts == {"soft": 1024, "hard": None}
+    found = doctor.machine.open_files(1024, 1024)
     assert (found.state, found.facts) == ("warning", {"soft": 1024, "hard": 1024})
 
 
 def test_an_old_python_is_a_problem() -> None:
-    assert doctor.python((3, 10)).state == "problem"
-    assert doctor.python((3, 11)).state == "ok"
+    assert doctor.machine.python((3, 10)).state == "problem"
+    assert doctor.machine.python((3, 11)).state == "ok"
 
 
 def test_a_journal_that_is_never_flushed_is_told(tmp_path: Path) -> None:
     (tmp_path / "fairlead.toml").write_text('[journal]\nfsync = "off"\n')
     assert findings(tmp_path)["fsync"]["state"] == "warning"
-    assert doctor.fsync(Journal(fsync="always")).state == "ok"
+    assert doctor.journal.fsync(Journal(fsync="always")).state == "ok"
 
 
 # ---- the journal
@@ -310,7 +289,7 @@ def test_a_running_gateway_is_seen_and_goes_on_undisturbed(tmp_path: Path) -> No
             found = findings(tmp_path)
             assert found["journal 0"]["facts"]["held"] is True
             assert found["journal 0"]["found"].startswith("a running process holds it; ")
-            assert states(found).keys() <= {"file system", "room", "open files"}
+            assert states(found).keys() <= {*HERE, "room"}
         lock = os.open(state / "journal" / "0" / "lock", os.O_RDWR)
         with pytest.raises(BlockingIOError):  # it is still the gateway's
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -420,7 +399,7 @@ async def test_damage_that_the_next_start_will_find_is_told_and_kept_where_it_is
 async def test_a_journal_of_a_newer_version_is_a_problem(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "VERSION", 0)
     (slot,) = journals.look(stopped / "state" / "journal", {})
-    found = doctor.slot(slot, Journal())
+    found = doctor.journal.slot(slot, Journal())
     assert found.state == "problem"
     assert "a newer Fairlead wrote it" in found.found
 
@@ -430,7 +409,7 @@ def test_a_slot_that_is_free_and_empty_is_well_and_no_lock_is_made(tmp_path: Pat
     (tmp_path / "other").mkdir()
     (slot,) = journals.look(tmp_path, {})
     assert (slot.held, slot.segments, slot.bytes, slot.unread, slot.open_calls) == (False, 0, 0, 0, 0)
-    assert doctor.slot(slot, Journal()).state == "ok"
+    assert doctor.journal.slot(slot, Journal()).state == "ok"
     assert list((tmp_path / "0").iterdir()) == []
     assert list(journals.look(tmp_path / "none", {})) == []
 
@@ -448,10 +427,10 @@ def test_two_that_look_do_not_take_each_other_for_a_gateway(tmp_path: Path) -> N
 
 def test_a_journal_that_grows_is_told() -> None:
     full = journals.Slot("journal/0", held=True, segments=99, bytes=60 << 20, unread=0, open_calls=None)
-    assert doctor.slot(full, Journal(max_bytes=100 << 20)).state == "warning"
-    assert doctor.slot(full, Journal(max_bytes=200 << 20)).state == "ok"
+    assert doctor.journal.slot(full, Journal(max_bytes=100 << 20)).state == "warning"
+    assert doctor.journal.slot(full, Journal(max_bytes=200 << 20)).state == "ok"
     behind = journals.Slot("journal/0", held=True, segments=99, bytes=99 << 20, unread=99 << 20, open_calls=None)
-    found = doctor.slot(behind, Journal())
+    found = doctor.journal.slot(behind, Journal())
     assert (found.state, "99 MB not yet in the database" in found.found) == ("warning", True)
 
 
@@ -473,7 +452,7 @@ def test_a_slot_that_cannot_be_read_is_a_problem_and_the_rest_is_told(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(journals, "look", denied)
-    found = {finding.check: finding for finding in doctor.examine(None)}
+    found = {finding.check: finding for finding in doctor.command.examine(None)}
     assert (found["journal"].state, found["journal"].found) == (
         "problem", "journal/0/lock cannot be read: Permission denied",
     )  # fmt: skip
@@ -536,5 +515,5 @@ def test_a_database_that_cannot_be_made_is_a_problem(tmp_path: Path) -> None:
 
 def test_the_age_of_the_newest_record_is_told() -> None:
     for us, told in ((0, "0 seconds"), (90_000_000, "90 seconds"), (3_000_000_000, "50 minutes"), (-5, "0 seconds")):
-        assert doctor.newest(10**15, 10**15 + us).found == f"of a call that ended {told} ago"
-    assert "3 days" in doctor.newest(0, 3 * 86_400_000_000).found
+        assert doctor.database.newest(10**15, 10**15 + us).found == f"of a call that ended {told} ago"
+    assert "3 days" in doctor.database.newest(0, 3 * 86_400_000_000).found

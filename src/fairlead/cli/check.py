@@ -3,30 +3,30 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
 import typer
 
+from fairlead.cli.options import Config, Json
+from fairlead.cli.output import encoded
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import load, located
 from fairlead.config.sync import snapshot
 
 
-def command(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Tell it as JSON.")] = False,
-) -> None:
-    """Check the configuration: every problem with its line. Exits with 2 if there is one."""
+def command(config: Config = None, json: Json = False) -> None:
+    """Check the configuration: every problem with its line.
+
+    It starts nothing and asks nobody. Exits with 2 if there is a problem.
+    """
     try:
         wishes = load(config, os.environ)
     except InvalidConfigs as problems:
         if json:
-            print(_encoded({"ok": False, "problems": [_told(problem) for problem in problems.problems]}))
+            print(encoded({"ok": False, "problems": [_told(problem) for problem in problems.problems]}))
         else:
             tell_problems(problems)
         raise typer.Exit(2) from None
-    print(_encoded({"ok": True, **_offered(wishes)}) if json else _summary(wishes, located(config, os.environ)))
+    print(encoded({"ok": True, **_offered(wishes)}) if json else _summary(wishes, located(config, os.environ)))
 
 
 def tell_problems(problems: InvalidConfigs) -> None:
@@ -57,7 +57,3 @@ def _summary(wishes: Wishes, file: Path | None) -> str:
     if not offered["providers"]:
         lines.append("  No provider has a credential: set OPENAI_API_KEY, ANTHROPIC_API_KEY, … or [providers.NAME].")
     return "\n".join(lines)
-
-
-def _encoded(value: object) -> str:
-    return msgspec.json.encode(value).decode()

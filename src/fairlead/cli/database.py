@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,12 +12,16 @@ from fairlead.cli.check import tell_problems
 from fairlead.config import InvalidConfigs
 from fairlead.config.file import load
 from fairlead.errors import InvalidConfig
-from fairlead.storage.engine import Database, open_database
+
+if TYPE_CHECKING:  # 130 ms, which help and completion need not pay
+    from fairlead.storage.engine import Database
 
 
 @contextmanager
-def configured(config: Path | None) -> Iterator[Database]:
+def configured(config: Path | None) -> "Iterator[Database]":
     """The database, open. Leaves by typer.Exit, having said why, where there is none to be had."""
+    from fairlead.storage.engine import open_database
+
     try:
         settings = load(config, os.environ).settings
     except InvalidConfigs as problems:

@@ -6,25 +6,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from fairlead.cli.database import configured
+from fairlead.cli.options import Config, Json
+from fairlead.cli.output import encoded
 from fairlead.config.file import load
-from fairlead.storage.deadletters import DeadLetter, DeadLetters
-from fairlead.storage.records import Records
+
+if TYPE_CHECKING:  # 130 ms, which help and completion need not pay
+    from fairlead.storage.deadletters import DeadLetter, DeadLetters
 
 app = typer.Typer(help="List, retry and drop the records that a sink refused.", no_args_is_help=True)
 
 _SHOWN = 200  # of a list for people; JSON has them all
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As the list tells them.", show_default=False)]
-All = Annotated[bool, typer.Option("--all", help="All there are, instead of ids.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Which, as fairlead deadletters list names them.", show_default=False),
+]
+All = Annotated[bool, typer.Option("--all", help="All there are, instead of some.")]
 Sink = Annotated[str | None, typer.Option(help="With --all: only those of this sink.")]
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")]
-Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 
 @app.command("list")
@@ -38,7 +42,7 @@ def list_letters(
         found = letters.list(sink, limit=None if json else _SHOWN)
         count = letters.count(sink)
     if json:
-        print(_encoded(found))
+        print(encoded(found))
         return
     for letter in found:
         print(_shown(letter))
@@ -57,7 +61,7 @@ def retry(ids: Ids = None, all: All = False, sink: Sink = None, config: Config =
         marked = letters.retry(ids or None, sink=sink)
         sinks = {id.partition(":")[0] for id in ids} if ids else {sink} if sink is not None else {*letters.sinks()}
     if json:
-        print(_encoded({"marked": marked}))
+        print(encoded({"marked": marked}))
     elif marked:
         print(f"Marked: {_counted(marked)}. A running gateway tries them within seconds, or else the next start does.")
     else:
@@ -73,7 +77,7 @@ def drop(
     ids: Ids = None,
     all: All = False,
     sink: Sink = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether that is meant.")] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -86,7 +90,7 @@ def drop(
             _confirm(count)
         dropped = letters.drop(ids or None, sink=sink) if count else 0
     if json:
-        print(_encoded({"dropped": dropped}))
+        print(encoded({"dropped": dropped}))
     else:
         print(f"Dropped: {_counted(dropped)}" if dropped else _none(sink))
 
@@ -101,7 +105,7 @@ def _check(ids: Sequence[str] | None, all: bool, sink: str | None) -> None:
         raise typer.BadParameter("--sink goes with --all")
 
 
-def _check_known(letters: DeadLetters, ids: Sequence[str] | None) -> None:
+def _check_known(letters: "DeadLetters", ids: Sequence[str] | None) -> None:
     """Leave if one of `ids` is unknown: nothing was changed then."""
     unknown = letters.unknown(ids or ())
     for id in unknown:
@@ -120,13 +124,15 @@ def _confirm(count: int) -> None:
 
 def _configured(config: Path | None) -> set[str]:
     """The sinks that a gateway with this configuration has."""
+    from fairlead.storage.records import Records
+
     return {Records.name, *load(config, os.environ).settings.sinks}
 
 
 # ---- for people
 
 
-def _shown(letter: DeadLetter) -> str:
+def _shown(letter: "DeadLetter") -> str:
     told = msgspec.json.decode(letter.record)
     attempt = told["attempt"]["attempt"] if told["attempt"] is not None else "–"
     facts = [
@@ -155,10 +161,8 @@ def _plain(text: str) -> str:
 
 
 @contextmanager
-def _letters(config: Path | None) -> Iterator[DeadLetters]:
+def _letters(config: Path | None) -> "Iterator[DeadLetters]":
+    from fairlead.storage.deadletters import DeadLetters
+
     with configured(config) as database:
         yield DeadLetters(database)
-
-
-def _encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -10,13 +10,12 @@ import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 import uvloop
 
-from fairlead.app import House
 from fairlead.cli.serve import edge
 from fairlead.config.file import load
 from fairlead.errors import InvalidConfig, UpstreamError
@@ -24,6 +23,9 @@ from fairlead.protocols.sse import EventCutter, data
 from fairlead.telemetry import logs
 from fairlead.upstream import Origin, Timeouts, UpstreamRequest
 from fairlead.upstream.pool import Pool
+
+if TYPE_CHECKING:  # 250 ms, which help and completion need not pay
+    from fairlead.app import House
 
 _STATE = ".demo"
 _MODEL = "sim/slow"
@@ -34,7 +36,10 @@ def command(
     port: Annotated[int, typer.Option(help="Listen on this port of 127.0.0.1; 0 takes a free one.")] = 8080,
     once: Annotated[bool, typer.Option("--once", help="Leave after the first answer.")] = False,
 ) -> None:
-    """Try Fairlead: a gateway with a built-in simulator, no account needed."""
+    """Try Fairlead: a gateway with simulated models, no account needed.
+
+    It prints a key, streams an answer, and stays until Ctrl-C.
+    """
     logs.configure("warning", "text", sys.stderr)
     try:
         uvloop.run(demo(port, once=once, state=Path(_STATE)))
@@ -44,6 +49,8 @@ def command(
 
 async def demo(port: int, *, once: bool, state: Path) -> None:
     """Serve, show one streamed answer, and stay until Ctrl-C unless `once`."""
+    from fairlead.app import House
+
     environ = {
         **os.environ,
         "FAIRLEAD_SERVER_HOST": "127.0.0.1",
@@ -77,7 +84,7 @@ async def demo(port: int, *, once: bool, state: Path) -> None:
         await house.aclose()
 
 
-def _fresh_key(house: House) -> str:
+def _fresh_key(house: "House") -> str:
     """A key named "demo"; those of earlier runs are revoked."""
     keys = house.keys
     for key in keys.list():

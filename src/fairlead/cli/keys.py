@@ -4,25 +4,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from fairlead.cli.database import configured
+from fairlead.cli.options import Config, Json
+from fairlead.cli.output import encoded
 from fairlead.resources import ALL_SCOPES, Key
-from fairlead.storage.keys import Ambiguous, KeyStore
 
-app = typer.Typer(help="Make, list and revoke keys.", no_args_is_help=True)
+if TYPE_CHECKING:  # 130 ms, which help and completion need not pay
+    from fairlead.storage.keys import KeyStore
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")]
-Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+app = typer.Typer(help="Make, list and revoke the keys that open the gateway.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What to call it.")],
-    scope: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(ALL_SCOPES)}.")] = None,
+    name: Annotated[str, typer.Argument(help="What to call it: who or what will use it.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help=f"What it may do; may be repeated: {', '.join(ALL_SCOPES)}. Without it: {ALL_SCOPES[0]}."),
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -34,7 +37,7 @@ def create(
     with _store(config) as store:
         secret, key = store.create(name, scopes)
     if json:
-        print(_encoded({**_told(key), "secret": secret}))
+        print(encoded({**_told(key), "secret": secret}))
     else:
         print(f"{secret}\n\nThis is shown only now. Id: {key.id}, name: {key.name}, scopes: {', '.join(key.scopes)}")
 
@@ -45,7 +48,7 @@ def list_keys(config: Config = None, json: Json = False) -> None:
     with _store(config) as store:
         keys = store.list()
     if json:
-        print(_encoded([_told(key) for key in keys]))
+        print(encoded([_told(key) for key in keys]))
         return
     for key in keys:
         state = "revoked" if key.revoked_us is not None else "active"
@@ -62,6 +65,8 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Revoke a key: within a second every gateway refuses it."""
+    from fairlead.storage.keys import Ambiguous
+
     with _store(config) as store:
         try:
             count = store.revoke(key)
@@ -69,7 +74,7 @@ def revoke(
             typer.echo(error, err=True)
             raise typer.Exit(1) from None
     if json:
-        print(_encoded({"revoked": count}))
+        print(encoded({"revoked": count}))
     elif count:
         print(f"Revoked: {key}")
     if not count:
@@ -78,7 +83,9 @@ def revoke(
 
 
 @contextmanager
-def _store(config: Path | None) -> Iterator[KeyStore]:
+def _store(config: Path | None) -> "Iterator[KeyStore]":
+    from fairlead.storage.keys import KeyStore
+
     with configured(config) as database:
         yield KeyStore(database)
 
@@ -86,7 +93,3 @@ def _store(config: Path | None) -> Iterator[KeyStore]:
 def _told(key: Key) -> dict[str, Any]:
     shown = ("id", "name", "prefix", "last_four", "scopes", "created_us", "revoked_us")
     return {name: getattr(key, name) for name in shown}
-
-
-def _encoded(value: object) -> str:
-    return msgspec.json.encode(value).decode()

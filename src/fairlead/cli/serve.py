@@ -10,32 +10,36 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 import uvloop
 
 from fairlead import __version__
-from fairlead.app import House
 from fairlead.cli.check import tell_problems
+from fairlead.cli.options import Config
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import load, located
 from fairlead.errors import InvalidConfig
-from fairlead.http.server import EdgeServer, raise_descriptor_limit
-from fairlead.http.tls import Certificate
-from fairlead.pipeline import INTERRUPTED
 from fairlead.telemetry import logs
+
+if TYPE_CHECKING:  # 250 ms, which help and completion need not pay
+    from fairlead.app import House
+    from fairlead.http.server import EdgeServer
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # https://man7.org/linux/man-pages/man3/mallopt.3.html
 _KEPT_BYTES = 8 << 20
 
 
 def command(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")] = None,
-    host: Annotated[str | None, typer.Option(help="Listen here instead of [server] host.")] = None,
-    port: Annotated[int | None, typer.Option(help="Listen here instead of [server] port.")] = None,
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Listen on this address, whatever server.host says.")] = None,
+    port: Annotated[int | None, typer.Option(help="Listen on this port, whatever server.port says.")] = None,
 ) -> None:
-    """Serve the gateway until SIGTERM or Ctrl-C."""
+    """Serve the gateway until SIGTERM or Ctrl-C.
+
+    The first start creates the database and prints an admin key, once.
+    """
     environ = dict(os.environ)
     if host is not None:
         environ["FAIRLEAD_SERVER_HOST"] = host
@@ -58,6 +62,9 @@ def command(
 
 async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_log: TextIO | None) -> None:
     """Open the house, listen, and drain when told to."""
+    from fairlead.app import House
+    from fairlead.http.server import raise_descriptor_limit
+
     raise_descriptor_limit()
     house = House(read, config_file=config_file, access_log=access_log)
     await house.open()
@@ -78,8 +85,12 @@ async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_
         await house.aclose()
 
 
-def edge(house: House) -> EdgeServer:
+def edge(house: "House") -> "EdgeServer":
     """The server in front of `house`."""
+    from fairlead.http.server import EdgeServer
+    from fairlead.http.tls import Certificate
+    from fairlead.pipeline import INTERRUPTED
+
     settings = house.settings
     return EdgeServer(
         house.asgi,
@@ -112,7 +123,7 @@ def _keep_freed_memory() -> None:
             libc.mallopt(parameter, _KEPT_BYTES)
 
 
-def _greet(house: House, port: int, secret: str | None) -> None:
+def _greet(house: "House", port: int, secret: str | None) -> None:
     """Say where the gateway is, and the first key, which nobody will be told again."""
     address = f"{'https' if house.settings.tls_certificate else 'http'}://{house.settings.host}:{port}"
     offered = ", ".join(sorted(house.catalog.current.credentials)) or "none (set OPENAI_API_KEY, ANTHROPIC_API_KEY, …)"

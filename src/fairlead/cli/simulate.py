@@ -21,14 +21,21 @@ class Spoken(StrEnum):
 
 
 def command(
-    protocol: Annotated[list[Spoken] | None, typer.Option(help="Speak only this; may be repeated.")] = None,
+    protocol: Annotated[
+        list[Spoken] | None, typer.Option(help="Speak only this protocol; may be repeated. Without it: all.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Listen on this port; 0 takes a free one.")] = 9001,
     host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
-    credential: Annotated[str | None, typer.Option(help="Answer 401 to whoever does not send this secret.")] = None,
-    pace: Annotated[float, typer.Option(min=0, help="Make all pauses longer or shorter; 0 leaves none.")] = 1.0,
+    credential: Annotated[
+        str | None, typer.Option(help="Answer 401 to whoever does not send this secret. Without it: answer everybody.")
+    ] = None,
+    pace: Annotated[float, typer.Option(min=0, help="Make all pauses so many times as long; 0 leaves none.")] = 1.0,
     tally: Annotated[Path | None, typer.Option(help="Write what was served, call by call, to this file.")] = None,
 ) -> None:
-    """Serve simulated models over HTTP until SIGTERM or Ctrl-C."""
+    """Serve simulated models over HTTP, as a provider would.
+
+    To test clients and gateways against, until SIGTERM or Ctrl-C; faults come on demand.
+    """
     protocols = [spoken.value for spoken in protocol] if protocol else None
     try:
         server = SimulatorServer(protocols=protocols, credential=credential, pace=pace, tally_file=tally)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -18,11 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fairlead.cli.database import configured
+from fairlead.cli.options import Config, Json
 from fairlead.errors import InvalidRequest, Unavailable
 from fairlead.http.usage import moment, spelt
-from fairlead.storage.engine import Database
-from fairlead.storage.keys import KeyStore
-from fairlead.storage.usage import GROUPS, SUMS, UsageStore
 
 Row = dict[str, Any]
 
@@ -46,21 +43,35 @@ _EXPENDABLE = ("reasoning_tokens", "estimated", "unpriced", "attempts", "cached_
 def command(
     from_: Annotated[
         str | None,
-        typer.Option("--from", help="A date, a date-time or epoch seconds; in UTC unless it says otherwise."),
+        typer.Option(
+            "--from", help="From when: a date, a date-time or epoch seconds; in UTC unless it says otherwise."
+        ),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Up to, and without; now by default.")] = None,
-    last: Annotated[str | None, typer.Option(help="Instead of --from: 30d (the default), 24h, 90m, 2w.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Until when, that moment left out; spelt alike. Without it: now.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="Instead of --from, how far back: 30d (the default), 24h, 90m, 2w.")
+    ] = None,
     group_by: Annotated[
-        list[str] | None, typer.Option(help=f"May be repeated: {', '.join(GROUPS)}; none for one row.")
+        list[str] | None,
+        typer.Option(help="A row for each; may be repeated: model, provider, key, day; none for one row."),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Only this key: its id or its name.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model, as its provider calls it.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Default: ./fairlead.toml, if there.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Tell it as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Tell it as CSV.")] = False,
+    config: Config = None,
+    json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
 ) -> None:
-    """Show what was used: calls, tokens and cost, by model or as you like."""
+    """Show what was used: calls, tokens and cost, by model or as you like.
+
+    It reads the database, whether a gateway runs or not.
+    """
+    from fairlead.storage.engine import Database  # 130 ms, which help and completion need not pay
+    from fairlead.storage.keys import KeyStore
+    from fairlead.storage.usage import UsageStore
+
     if json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     span = _span(from_, to, last)
@@ -108,6 +119,8 @@ def _length_us(told: str) -> int:
 
 
 def _groups(told: Sequence[str] | None) -> list[str]:
+    from fairlead.storage.usage import GROUPS
+
     names = [name.strip() for value in told or ["model"] for name in value.split(",")]
     groups = list(dict.fromkeys(name for name in names if name and name != "none"))
     for name in groups:
@@ -135,6 +148,8 @@ def _encoded(span: tuple[int, int], groups: Sequence[str], rows: Sequence[Row]) 
 
 
 def _write_csv(groups: Sequence[str], rows: Sequence[Row]) -> None:
+    from fairlead.storage.usage import SUMS
+
     writer = csv.DictWriter(sys.stdout, [*groups, *SUMS], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -38,6 +38,7 @@ _MAX_UNREAD_BYTES = 64 << 10  # of a request's body; beyond it the socket is lef
 _MAX_OVERHEAD_BYTES = 64 << 10  # of framing, beyond the size of the body itself
 _MAX_PIPELINED = 64
 _SLOWEST_BYTES_A_SECOND = 1024  # at which a body may come, once `body_seconds` are over
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _UPGRADE = re.compile(rb"(?i)(\r\n)upgrade(?=[ \t]*:)")
 _LINGER_SECONDS = 5.0  # for a client that still sends what nobody wants to read
 _LAST_WORDS_SECONDS = 1.0  # for calls that are interrupted
@@ -242,7 +243,9 @@ class Edge(HttpToolsProtocol):
         self.waits = False  # the application waits for the request's body, until the deadline
         self.unsent, self.unsent_since = 0, 0.0  # bytes that the client has not taken
         self.head_open = True
+        self.host = b""  # the last one that was looked at
         self.partial = b""  # of a head
+        self.begun, self.begun_bytes = False, 0  # a head that the parser has, and how much of it came later
         self.body_bytes = self.raw_bytes = 0
         self.body_began = 0.0
         self.unwritten = b""  # until the turn of the loop ends
@@ -309,7 +312,7 @@ class Edge(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close when there is nothing more to answer."""
-        if self.refused or (self.current is None and not self.queued and not self.partial):
+        if self.refused or (self.current is None and not self.queued and not self.partial and not self.begun):
             self.close()
 
     def close(self) -> None:
@@ -405,6 +408,8 @@ class Edge(HttpToolsProtocol):
         A wish to upgrade is hidden from the parser, which would stop there and take the request's body for the other
         protocol's: https://www.rfc-editor.org/rfc/rfc9110#section-7.8 lets a server ignore it.
         """
+        if self.begun:
+            return self._more_of_head(data)
         if not self.partial:
             data = data.lstrip(b"\r\n")  # https://www.rfc-editor.org/rfc/rfc9112#section-2.2
             if data and self.current is None:
@@ -418,11 +423,20 @@ class Edge(HttpToolsProtocol):
         if end < 0:
             self.partial = data
             return b""
-        if data.find(b"pgrade", 0, end) >= 0 or data.find(b"PGRADE", 0, end) >= 0:
+        if b"upgrade" in data[:end].lower():
             data = _UPGRADE.sub(rb"\1x-upgrade", data[:end]) + data[end:]
         return data
 
+    def _more_of_head(self, data: bytes) -> bytes:
+        """The parser has begun a head by itself, which came behind another request and was not whole."""
+        self.begun_bytes += len(data)
+        if self.begun_bytes > MAX_HEAD_BYTES and b"\r\n\r\n" not in data[:MAX_HEAD_BYTES]:
+            self._too_long()
+            return b""
+        return data
+
     def on_message_begin(self) -> None:
+        self.begun, self.begun_bytes = True, 0
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.expect_100_continue = False
@@ -442,6 +456,10 @@ class Edge(HttpToolsProtocol):
             return
         if name == b"host":
             self.hosts += 1
+            if value != self.host:
+                if not _HOST.fullmatch(value):  # https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+                    self._malformed("Its Host is none.")
+                self.host = value
         elif name == b"transfer-encoding":
             self.coded = True
             if value.strip().lower() != b"chunked":
@@ -454,7 +472,7 @@ class Edge(HttpToolsProtocol):
         raise ValueError(why)
 
     def on_headers_complete(self) -> None:
-        self.head_open = False
+        self.head_open = self.begun = False
         self.raw_bytes = self.body_bytes = 0
         self.body_began = self.loop.time()
         version = self.parser.get_http_version()
@@ -567,7 +585,7 @@ class Edge(HttpToolsProtocol):
             self.close()
         else:
             self.flow.resume_reading()
-            patience = self.edge.header_seconds if self.partial else self.edge.idle_seconds
+            patience = self.edge.header_seconds if self.partial or self.begun else self.edge.idle_seconds
             self.deadline = self.loop.time() + patience
 
 

@@ -22,6 +22,8 @@ _SECRETS = re.compile(
 
 
 _EVERY_SECONDS = 0.1
+# What ends a line or acts on a terminal, beyond ASCII: JSON lets it stand as it is.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def configure(level: str, format: Literal["auto", "json", "text"], stream: TextIO) -> None:
@@ -142,11 +144,18 @@ class AccessLog:
                 self._put(lines)
 
     def _put(self, lines: list[bytes]) -> None:
+        text = (b"\n".join(lines) + b"\n").decode("utf-8", "replace")
+        if not text.isascii():
+            text = _UNPRINTABLE.sub(_escaped, text)
         try:
-            self._stream.write((b"\n".join(lines) + b"\n").decode("utf-8", "replace"))
+            self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
             self.dropped += len(lines)  # nobody reads any more
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _line(record: AccessRecord) -> bytes:

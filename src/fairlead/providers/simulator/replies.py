@@ -138,6 +138,8 @@ class Simulator:
         if model not in MODELS and not self._any_model:
             message = f"The model {request.model[:200]!r} does not exist; there are {', '.join(MODELS)}."
             return _refusal(dialect, 404, message, code="model_not_found", param="model")
+        if request.max_tokens is not None and request.max_tokens < 0:
+            return _refusal(dialect, 400, "The number of tokens must be 0 or more.", param="max_tokens")
         if model == "flaky" and wanted == NONE:
             wanted = mishap(request)
         if (wanted.text_bytes or 0) > faults.MAX_WHOLE_BYTES and (not request.stream or wanted.wrong_length):
