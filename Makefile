@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --req
 # Bytecode is written whatever the environment says: without it each start would compile everything again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test lint dev bench chaos lock clean
+.PHONY: help demo test lint dev bench soak chaos lock swagger-ui clean
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: $(RUN) ## a gateway with simulated models; PORT=8080, ONCE=1 leaves after one answer
 	@$(BIN)/fairlead demo --port $(PORT) $(if $(ONCE),--once)
@@ -31,8 +31,11 @@ lint: $(DEV) ## ruff and mypy --strict
 dev: $(RUN) ## serve, and start again when the source changes
 	$(BIN)/watchfiles --filter python "$(BIN)/fairlead serve $(ARGS)" src
 
-bench: $(DEV) ## the gateway beside nginx, into bench/RESULTS.md; QUICK=1 in under two minutes
+bench: $(DEV) ## the gateway beside nginx and other gateways, into bench/RESULTS.md; QUICK=1 beside nginx, in two minutes
 	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+
+soak: $(DEV) ## a million requests, 100,000 streams, faults, hang-ups; into bench/SOAK.md; QUICK=1, SOAK_REQUESTS=
+	$(BIN)/python bench/soak.py $(if $(QUICK),--requests 50000) $(if $(SOAK_REQUESTS),--requests $(SOAK_REQUESTS))
 
 chaos: $(DEV) ## a gateway that dies 200 times, and what its ledger says; into docs/chaos.md; SEED=, QUICK=1
 	PYTHONPATH=src:tests $(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick,--into docs/chaos.md)
@@ -41,6 +44,18 @@ lock: ## pin what requirements*.in ask for
 	for name in requirements requirements-dev; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--no-header $$name.in -o $$name.lock; done
+
+# Another version: its number, and what `npm view swagger-ui-dist@VERSION dist.integrity` says.
+SWAGGER_UI := 5.35.0
+SWAGGER_UI_INTEGRITY := sha512-U06rpMtW9V3XPGOBeamTUSr0Z09jMX4IJuANpE/EZbAhw0G8CgwrzU4YmXkn/h0wCDNsXdGarTNNHC3sU8yVUQ==
+SWAGGER_UI_FILES := swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css LICENSE NOTICE
+swagger-ui: ## fetch the files of the page /docs anew, as they are pinned here; needs npm
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder" \
+		&& npm pack --silent swagger-ui-dist@$(SWAGGER_UI) >/dev/null && tar xzf *.tgz \
+		&& echo "$(SWAGGER_UI_INTEGRITY) sha512-$$(openssl dgst -sha512 -binary *.tgz | openssl base64 -A)" \
+			| { read -r wanted got; [ "$$wanted" = "$$got" ] || { echo "this is not the pinned file: $$got"; exit 1; }; } \
+		&& cd package && cp $(SWAGGER_UI_FILES) "$(CURDIR)/src/fairlead/http/static/swagger-ui/" \
+		&& echo "swagger-ui-dist $(SWAGGER_UI)" > "$(CURDIR)/src/fairlead/http/static/swagger-ui/VERSION"
 
 clean: ## everything that was made here
 	rm -rf $(VENV) .demo .fairlead .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.scratch .coverage*

@@ -44,7 +44,7 @@ from fairlead.storage.engine import Database, open_database
 from fairlead.storage.keys import KeyStore
 from fairlead.storage.records import Records
 from fairlead.storage.usage import UsageStore
-from fairlead.telemetry.logs import AccessLog, AccessRecord, wants_text
+from fairlead.telemetry.logs import AccessLog, AccessRecord, hidden, wants_text
 from fairlead.upstream import Transport
 from fairlead.upstream.pool import Pool
 from fairlead.usage.books import Books
@@ -232,9 +232,9 @@ class House:
             self.access.write(
                 AccessRecord(
                     ts=time.time_ns() // 1000 - int(seconds * 1e6),
-                    id=id,
+                    id=hidden(id),
                     method=scope["method"],
-                    path=scope["path"],
+                    path=hidden(scope["path"]),
                     status=status,
                     client=scope["client"][0] if scope.get("client") else "",
                     duration_ms=round(seconds * 1000, 3),

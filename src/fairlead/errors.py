@@ -139,7 +139,7 @@ class CredentialMissing(Unavailable):
 
     def __init__(self, model: str, providers: dict[str, str]) -> None:
         """`providers`: name → the environment variable that would hold its credential."""
-        wanted = " or ".join(f"{name} ({variable})" for name, variable in providers.items())
+        wanted = " or ".join(f"{name} ({masked(variable)})" for name, variable in providers.items())
         super().__init__(f"The model {_shown(model)} needs a credential for {wanted}.", retry_after=60)
 
 
@@ -193,7 +193,7 @@ class UpstreamError(FairleadError):
         for name in ("param", "upstream_code"):
             value = getattr(self, name)
             if value is not None:
-                setattr(self, name, _masked(value.replace(secret, "***"))[:200])
+                setattr(self, name, masked(value.replace(secret, "***"))[:200])
 
     def told(self, provider: str) -> str:
         """What the client reads."""
@@ -204,14 +204,14 @@ class UpstreamRefused(UpstreamError):
     status, code, kind, failover = 400, "invalid_request", "invalid_request_error", False
 
     def told(self, provider: str) -> str:
-        return _masked(self.message) or f"{provider} refused the request."
+        return masked(self.message) or f"{provider} refused the request."
 
 
 class ContentPolicyViolation(UpstreamError):
     status, code, kind, failover = 400, "content_policy_violation", "invalid_request_error", False
 
     def told(self, provider: str) -> str:
-        return _masked(self.message) or f"{provider} refused the content."
+        return masked(self.message) or f"{provider} refused the content."
 
 
 class UpstreamTooLarge(UpstreamError):
@@ -226,7 +226,7 @@ class UpstreamModelNotFound(UpstreamError):
 
     def told(self, provider: str) -> str:
         return (
-            f"{provider} has no such model: {_masked(self.message)}"
+            f"{provider} has no such model: {masked(self.message)}"
             if self.message
             else f"{provider} has no such model."
         )
@@ -342,10 +342,13 @@ _CONTENT_POLICY_CODES = frozenset(
 )
 
 # Whatever looks like an organisation's id or a piece of a key. The tail of an OpenAI message reads "sk-abc***xyz".
-_SECRETS = re.compile(r"\b(?:org|proj|sk|pk|rk|gsk|xai|key|acct|user)[-_][\w*.\-]{6,}|\bAIza[\w\-]{20,}|\bBearer\s+\S+")
+_SECRETS = re.compile(
+    r"\b(?:fl|org|proj|sk|pk|rk|gsk|xai|hf|key|acct|user)[-_][\w*.\-]{6,}|\bAIza[\w\-]{20,}|\bBearer\s+\S+"
+)
 
 
-def _masked(message: str) -> str:
+def masked(message: str) -> str:
+    """`message` without what looks like a key."""
     return _SECRETS.sub("***", message)[:_LONGEST_MESSAGE]
 
 

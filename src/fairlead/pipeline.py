@@ -8,7 +8,7 @@ moves on to the next endpoint. `settle` is no coroutine and runs however a call 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -35,6 +35,7 @@ _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _LARGE_BYTES = 256 << 10  # of a request that is translated
 _REMEMBERED = 10_000  # ways to endpoints
+_SHORTEST_SECRET = 12  # characters of a header's value that may be one
 
 
 class _Leg(Struct, frozen=True):
@@ -152,7 +153,7 @@ class Pipeline:
                 await self.ledger.durable(number)
             response = await leg.transport.send(request)
             attempt.status, attempt.sends = response.status, request.sends
-            attempt.upstream_request_id = _request_id(response.headers)
+            attempt.upstream_request_id = _request_id(response.headers, call, endpoint)
             if not 200 <= response.status < 300:
                 raise await self._refusal(wire, response)
             if call.envelope.stream:  # type: ignore[union-attr]
@@ -163,9 +164,7 @@ class Pipeline:
                 response.close()
             if isinstance(error, UpstreamError):
                 error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
-                credential = call.snapshot.credentials.get(endpoint.provider.name)  # type: ignore[union-attr]
-                if credential is not None:
-                    error.hide(credential.value)
+                _conceal(error, call, endpoint)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
             if attempt.outcome is None:
                 attempt.sends = request.sends
@@ -331,6 +330,7 @@ class Pipeline:
         """A stream is over: note what it said, let go of the upstream, settle. Gives what the client may hear."""
         if isinstance(error, UpstreamError):
             error.provider = attempt.endpoint.provider.name
+            _conceal(error, call, attempt.endpoint)
         if attempt.outcome is None:
             _note(attempt, stream.summary)
             response.close(ended=stream.done)
@@ -398,9 +398,28 @@ def _short(text: str | None) -> str | None:
     return text[:200] if text is not None else None
 
 
-def _request_id(headers: Mapping[bytes, bytes]) -> str | None:
+def _request_id(headers: Mapping[bytes, bytes], call: Call, endpoint: Endpoint) -> str | None:
     value = headers.get(b"x-request-id") or headers.get(b"request-id")
-    return value.decode("latin-1")[:200] if value else None
+    if not value:
+        return None
+    told = value.decode("latin-1")[:200]
+    return None if any(secret in told for secret in _secrets(call, endpoint)) else told
+
+
+def _secrets(call: Call, endpoint: Endpoint) -> Iterator[str]:
+    """What was sent to the provider of `endpoint` and shall not come back from it."""
+    assert call.snapshot is not None
+    credential = call.snapshot.credentials.get(endpoint.provider.name)
+    if credential is not None:
+        yield credential.value
+    for value in endpoint.provider.headers.values():
+        if len(value) >= _SHORTEST_SECRET:
+            yield value
+
+
+def _conceal(error: UpstreamError, call: Call, endpoint: Endpoint) -> None:
+    for secret in _secrets(call, endpoint):
+        error.hide(secret)
 
 
 def _downstream(attempt: Attempt) -> list[tuple[bytes, bytes]]:

@@ -568,7 +568,7 @@ async def test_a_body_that_nobody_reads_does_not_grow():
                     await client.writer.drain()
                     taken += 1
         (connection,) = running.server._state.connections
-        assert connection.current._unread < 1 << 20  # type: ignore[union-attr]
+        assert connection.current.unread < 1 << 20  # type: ignore[union-attr]
         client.reset()
         app.go.set()
 

@@ -11,7 +11,8 @@ def problems(server: Server) -> Iterator[tuple[str, str]]:
     """Options of [server] that cannot be, and why."""
     for origin in server.allowed_origins:
         if not _is_origin(origin):
-            yield "allowed_origins", f"{origin!r} must be '*' or an origin, as 'https://app.example' (no path)"
+            shown = repr(origin) if "@" not in origin else "an address with a user in it"
+            yield "allowed_origins", f"{shown} must be '*' or an origin, as 'https://app.example' (no path)"
     for proxy in server.trusted_proxies:
         try:
             ipaddress.ip_network(proxy)

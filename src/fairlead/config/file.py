@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from fairlead.catalog import LONGEST_NAME
 from fairlead.config import InvalidConfigs, Wishes, edge
 from fairlead.config.places import Places
-from fairlead.errors import InvalidConfig
+from fairlead.errors import InvalidConfig, masked
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
 from fairlead.resources import ALL_SCOPES, Credential, Defaults, Endpoint, Model, Policy, Principal, Provider
 from fairlead.settings import Database, Journal, Logging, Seconds, Server, Settings, Sink
@@ -146,7 +146,7 @@ class _Reader:
         file = str(self.path) if self.path is not None else None
         dotted = ".".join(path)
         self.problems.append(
-            InvalidConfig(f"{dotted}: {message}", file=file, line=self.places.line(*path), path=dotted)
+            InvalidConfig(masked(f"{dotted}: {message}"), file=file, line=self.places.line(*path), path=dotted)
         )
 
     def _parsed(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class _Reader:
                 self._wrong_variable(name, f"[{section}] is read from the file only")
 
     def _wrong_variable(self, name: str, message: str) -> None:
-        self.problems.append(InvalidConfig(f"{name}: {message}", file="environment", path=name))
+        self.problems.append(InvalidConfig(masked(f"{name}: {message}"), file="environment", path=name))
 
     def _check_database(self, database: Struct) -> None:
         url: str = getattr(database, "url", "")

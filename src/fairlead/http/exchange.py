@@ -25,7 +25,7 @@ class Exchange:
     """One request and its answer."""
 
     # As it begins, for most of them: what never changes costs nothing.
-    _unread = 0  # bytes
+    unread = 0  # bytes of the body
     _more = True  # of the body
     _read = False  # all of the body was given away
     _late = False  # the rest of the body is
@@ -57,15 +57,15 @@ class Exchange:
     def feed(self, piece: bytes) -> int:
         """Add to the body; how much of it is unread."""
         self._pieces.append(piece)
-        self._unread += len(piece)
+        self.unread += len(piece)
         self._protocol.edge.unread_bytes += len(piece)
         self._wake()
-        return self._unread
+        return self.unread
 
     def drop(self) -> None:
         """Nobody will read what came of the body."""
-        self._protocol.edge.unread_bytes -= self._unread
-        self._unread, self._pieces = 0, []
+        self._protocol.edge.unread_bytes -= self.unread
+        self.unread, self._pieces = 0, []
 
     def end_of_body(self) -> None:
         self._more = False
@@ -101,7 +101,7 @@ class Exchange:
             self._protocol.refuse(error.status, error.code, str(error))
         except Exception:
             log.exception("the application failed")
-        if self._unread:
+        if self.unread:
             self.drop()
         if self.complete or self._protocol.refused:
             return
@@ -136,8 +136,8 @@ class Exchange:
 
     def _taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
-        self._protocol.edge.unread_bytes -= self._unread
-        self._unread = 0
+        self._protocol.edge.unread_bytes -= self.unread
+        self.unread = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _wait(self) -> None:

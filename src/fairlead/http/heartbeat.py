@@ -10,6 +10,7 @@ import time
 from fairlead.call import Call
 from fairlead.http.asgi import Header
 from fairlead.http.client import Client
+from fairlead.http.identity import identity
 
 STREAM_HEADERS: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 _COMMENT = b": the model has not begun to answer\n\n"
@@ -56,7 +57,7 @@ class Heartbeats:
                 self._beating[call] = asyncio.create_task(self._beat(call, client))
 
     async def _beat(self, call: Call, client: Client) -> None:
-        client.begin(200, [*STREAM_HEADERS, (b"x-request-id", call.request_id.encode())])
+        client.begin(200, [*STREAM_HEADERS, *identity(call)])
         call.told, call.status = True, 200
         while True:
             waiting = client.write(_COMMENT)

@@ -5,7 +5,9 @@ import re
 from starlette.requests import Request
 
 from fairlead.auth import Auth
+from fairlead.call import Call
 from fairlead.catalog import Catalog
+from fairlead.http.asgi import Header
 from fairlead.resources import Principal
 
 _ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
@@ -23,3 +25,11 @@ def request_id(told: bytes | None) -> str:
     It comes back in the answer and stands in the log, so that there is not much that it may be.
     """
     return told.decode("ascii") if told is not None and _ID.fullmatch(told) else ""
+
+
+def identity(call: Call) -> list[Header]:
+    """What the request is called, by the client if it likes, under the names that clients look for; and the call's id,
+    which is what `/v1/generation` is asked for."""
+    value = call.request_id.encode()
+    headers = [(b"x-request-id", value), (b"x-generation-id", call.id.encode())]
+    return [*headers, (b"request-id", value)] if call.operation == "messages" else headers

@@ -22,7 +22,7 @@ from fairlead.errors import (
 from fairlead.http.asgi import Header, Receive, Scope, Send
 from fairlead.http.client import AsgiClient, Client, ClientGone
 from fairlead.http.heartbeat import Heartbeats
-from fairlead.http.identity import request_id
+from fairlead.http.identity import identity, request_id
 from fairlead.pipeline import INTERRUPTED, Pipeline
 from fairlead.protocols import Wire
 
@@ -202,14 +202,6 @@ def error_headers(error: FairleadError, size: int) -> list[Header]:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
     return headers
-
-
-def identity(call: Call) -> list[Header]:
-    """What the request is called, by the client if it likes, under the names that clients look for; and the call's id,
-    which is what `/v1/generation` is asked for."""
-    value = call.request_id.encode()
-    headers = [(b"x-request-id", value), (b"x-generation-id", call.id.encode())]
-    return [*headers, (b"request-id", value)] if call.operation == "messages" else headers
 
 
 def _check_json(kind: bytes) -> None:

@@ -10,6 +10,7 @@ from starlette.routing import Route, Router
 from fairlead import __version__
 from fairlead.errors import FairleadError
 from fairlead.http.asgi import App, Receive, Scope, Send
+from fairlead.http.docs import Docs
 from fairlead.http.health import Health
 from fairlead.http.inference import Inference
 from fairlead.http.middleware import Rim, Seen
@@ -17,6 +18,7 @@ from fairlead.http.models import Models
 from fairlead.http.usage import Usage
 from fairlead.protocols import Wire
 
+_NAMES = b"/v1/models/", b"/api/v1/models/"  # below these a name may have any characters
 OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
 
 # operation → its path below /v1, and the formats spoken there: under /v1, and under /api/v1
@@ -52,7 +54,9 @@ class Routes:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
         app: App | None = self.calls.get(scope["path"])
-        if app is None or b"%" in scope["raw_path"]:  # a path that is spelt to slip by somebody's rules is no path
+        if b"%" in scope["raw_path"] and not scope["raw_path"].startswith(_NAMES):
+            app, scope["path"] = None, scope["raw_path"].decode("ascii")  # spelt to slip by somebody's rules: no path
+        if app is None:
             app = self.rest
         return await app(scope, receive, send)
 
@@ -74,11 +78,15 @@ async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _router(models: Models, usage: Usage, health: Health) -> App:
+    docs = Docs()
     routes = [
         Route("/", _root, methods=["GET"]),
         Route("/livez", health.livez, methods=["GET"]),
         Route("/readyz", health.readyz, methods=["GET"]),
         Route("/health", health.health, methods=["GET"]),
+        Route("/openapi.json", docs.document, methods=["GET"]),
+        Route("/docs", docs.page, methods=["GET"]),
+        Route("/docs/{version}/{file}", docs.file, methods=["GET"]),
     ]
     for root in ("/v1", OPENROUTER):
         routes += [

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import re
 import resource
+import select
 import time
 import urllib.parse
 from collections import deque
@@ -23,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from fairlead.call import new_id
 from fairlead.http.asgi import App, Scope
 from fairlead.http.browsers import HSTS, POLICY, SECURITY, Origins, preflight
 from fairlead.http.client import CANCELS
@@ -37,8 +39,9 @@ MAX_HEAD_BYTES = 64 << 10
 _MAX_UNREAD_BYTES = 64 << 10  # of a request's body; beyond it the socket is left alone
 _MAX_OVERHEAD_BYTES = 64 << 10  # of framing, beyond the size of the body itself
 _MAX_PIPELINED = 64
+_MAX_BEHIND_BYTES = 256 << 10  # of bodies behind the request that is being answered
 _SLOWEST_BYTES_A_SECOND = 1024  # at which a body may come, once `body_seconds` are over
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_HOST = re.compile(rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _UPGRADE = re.compile(rb"(?i)(\r\n)upgrade(?=[ \t]*:)")
 _LINGER_SECONDS = 5.0  # for a client that still sends what nobody wants to read
 _LAST_WORDS_SECONDS = 1.0  # for calls that are interrupted
@@ -46,6 +49,7 @@ _BACKLOG = 4096
 _RESERVED_DESCRIPTORS = 64
 _FEW_CONNECTIONS = 16  # that any address may have
 _NEVER = float("inf")
+_GONE = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux only; elsewhere a hang-up is seen when it is read
 _LOOKED_AT = frozenset({b"host", b"expect", b"transfer-encoding"})
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})  # for probes, which come plain and tell nothing
 
@@ -271,9 +275,6 @@ class Edge(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.edge.guard.leave(self.address)
-        for exchange in (*self.queued, self.current):
-            if exchange is not None:
-                exchange.drop()
         self.unwritten = b""
         self.hang_up()
         self.flow.resume_writing()
@@ -286,6 +287,9 @@ class Edge(HttpToolsProtocol):
 
     def hang_up(self) -> None:
         """The client is gone."""
+        for exchange in (*self.queued, self.current):
+            if exchange is not None:
+                exchange.drop()
         self.queued.clear()
         current = self.current
         if current is not None:
@@ -301,6 +305,10 @@ class Edge(HttpToolsProtocol):
         elif now - self.unsent_since > self.edge.idle_seconds:
             self.transport.abort()  # the client reads nothing, and holds what it was sent
             return
+        if self.flow.read_paused and self._is_gone():
+            self.hang_up()
+            self.transport.abort()
+            return
         if now < self.deadline:
             return
         if self.waits and self.current is not None:
@@ -309,6 +317,13 @@ class Edge(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.close()
+
+    def _is_gone(self) -> bool:
+        """Whether the client has hung up behind bytes that we do not read, where no read would tell us."""
+        wire = self.transport.get_extra_info("socket")
+        poll = select.poll()
+        poll.register(wire.fileno(), _GONE)
+        return bool(poll.poll(0))
 
     def shutdown(self) -> None:
         """Close when there is nothing more to answer."""
@@ -349,9 +364,9 @@ class Edge(HttpToolsProtocol):
             retry = b"true" if status == 503 else b"false"
             kind = "api_error" if status >= 500 else "invalid_request_error"
             body = msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nx-should-retry: %b\r\n" % (
-                len(body),
-                retry,
+            head = (
+                b"content-type: application/json\r\ncontent-length: %d\r\nx-should-retry: %b\r\nx-request-id: %b\r\n"
+                % (len(body), retry, new_id().encode())
             )
             if status == 503:
                 head += b"retry-after: 1\r\n"
@@ -422,6 +437,9 @@ class Edge(HttpToolsProtocol):
             return b""
         if end < 0:
             self.partial = data
+            return b""
+        if data.find(b" HTTP/", 0, data.find(b"\r\n")) < 0:  # the parser knows RTSP, too
+            self._refuse_last(400, "invalid_request", "The request is not HTTP/1.1.")
             return b""
         if b"upgrade" in data[:end].lower():
             data = _UPGRADE.sub(rb"\1x-upgrade", data[:end]) + data[end:]
@@ -495,10 +513,8 @@ class Edge(HttpToolsProtocol):
             cors = self.edge.origins.lines(self.headers)
             if self.edge.origins.is_preflight(method, self.headers):
                 serve = preflight
-        if len(self.queued) >= _MAX_PIPELINED:  # those are answered; what follows has to be sent again
-            self.queued[-1].keep_alive = False
-            self.deaf = True
-            raise ValueError("too many requests at once")
+        if len(self.queued) >= _MAX_PIPELINED:
+            self._enough()
         keep = version != "1.0" and self.parser.should_keep_alive()
         exchange = self.parsed = Exchange(
             self, method, path, self.headers, version, serve, address,
@@ -508,8 +524,6 @@ class Edge(HttpToolsProtocol):
             self._start(exchange)
             return
         self.queued.append(exchange)
-        if len(self.queued) > _MAX_PIPELINED // 4:  # not sooner: a hang-up is only seen while we read
-            self.flow.pause_reading()
 
     def _target(self, method: str, version: str, address: str, *, secure: bool) -> tuple[str, Serve]:
         """The path that is asked for, and what serves it."""
@@ -519,6 +533,10 @@ class Edge(HttpToolsProtocol):
             path = raw_path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._malformed("Its address cannot be read.")
+        if url.fragment is not None or b"#" in self.url:  # https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1
+            self._malformed("Its address has a fragment.")
+        if url.schema is not None and url.schema.lower() not in (b"http", b"https" if secure else b"http"):
+            self._malformed("Its address is of another scheme.")
         call = self.edge.calls.get(raw_path)
         if call is not None:
             return call
@@ -548,16 +566,36 @@ class Edge(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
         exchange = self.parsed
-        if exchange is not None and not exchange.complete:
-            if exchange.feed(body) > _MAX_UNREAD_BYTES:
-                self.flow.pause_reading()
-            if self.edge.unread_bytes > self.edge.max_unread_bytes:
-                self.refuse(503, "service_unavailable", "The gateway has as much to read as it may hold.")
+        if exchange is None or exchange.complete:
+            return
+        unread = exchange.feed(body)
+        if exchange is not self.current:
+            unread += sum(queued.unread for queued in self.queued if queued is not exchange)
+            if unread > _MAX_BEHIND_BYTES:
+                self.parsed = None
+                exchange.drop()
+                self.queued.pop()
+                self._enough()
+        elif unread > _MAX_UNREAD_BYTES:
+            self.flow.pause_reading()
+        if unread > _MAX_UNREAD_BYTES and self.edge.unread_bytes > self.edge.max_unread_bytes:
+            self.refuse(503, "service_unavailable", "The gateway has as much to read as it may hold.")
+
+    def _enough(self) -> NoReturn:
+        """What has come is answered; what follows is not heard, and has to be sent again. It is still read: nothing
+        else tells of a hang-up."""
+        last = self.queued[-1] if self.queued else self.current
+        if last is not None:
+            last.keep_alive = False
+        self.deaf = True
+        raise ValueError("too many requests at once")
 
     def on_message_complete(self) -> None:
         exchange, self.parsed = self.parsed, None
         self.head_open = True  # the next bytes begin another head
         if exchange is not None:
+            if self.coded and not self.parser.should_keep_alive():  # a trailer said so, and the parser believes it
+                exchange.keep_alive = False
             exchange.end_of_body()
 
     # ---- told by the exchange
@@ -579,8 +617,7 @@ class Edge(HttpToolsProtocol):
         self.current = None
         if self.queued:
             self._start(self.queued.popleft())
-            if not self.queued:
-                self.flow.resume_reading()
+            self.flow.resume_reading()
         elif self.edge.draining:
             self.close()
         else:

@@ -155,7 +155,7 @@ def part(raw: Raw) -> Part:
         raise UpstreamBroken("a block of its answer is not an object")
     try:
         told = part_of(_block.decode(raw), raw)
-    except (msgspec.DecodeError, RecursionError, FairleadError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, FairleadError):
         return Opaque(NAME, raw)
     return structs.replace(told, protocol=NAME) if isinstance(told, Reasoning) else told
 
@@ -328,7 +328,8 @@ class _Gathered:
             elif name == "citation":
                 self._added.setdefault("citations", []).append(value)
             elif name != "type" and isinstance(value, str):
-                self._added[name] = self._added.get(name, "") + value
+                known = self._added.get(name, "")
+                self._added[name] = known + value if isinstance(known, str) else value
             elif name != "type" and value is not None:
                 self._added[name] = value
 
@@ -349,7 +350,7 @@ class _Gathered:
 def _unpacked(told: bytes | Raw) -> dict[str, Any]:
     try:
         return msgspec.json.decode(told, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise UpstreamBroken("a block of its answer is not JSON that we can read") from None
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from fairlead.errors import ContentPolicyViolation, FairleadError, OutOfCredit, UpstreamError, from_status
+from fairlead.protocols import envelope
 
 _STATUS_OF = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
@@ -20,17 +20,14 @@ _TYPE_OF = {
 
 def decode(status: int, body: bytes) -> UpstreamError:
     """What an answer of `status` with `body` means; never raises."""
-    try:
-        told = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        told = None
+    told = envelope.any_value(body)
     error = told.get("error") if isinstance(told, dict) else None
     return _meaning(status, error)
 
 
 def from_stream(error: Raw) -> UpstreamError:
     """What the `error` of an event in a 200 stream means."""
-    told = msgspec.json.decode(error)
+    told = envelope.any_value(error)
     kind = told.get("type") if isinstance(told, dict) else None
     return _meaning(_STATUS_OF.get(kind, 500) if isinstance(kind, str) else 500, told)
 

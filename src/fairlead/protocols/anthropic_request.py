@@ -235,7 +235,7 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
 
 
 def _arguments(raw: Raw) -> str:
-    return bytes(given(raw) or b"{}").decode()
+    return bytes(given(raw) or b"{}").decode(errors="replace")
 
 
 def _citations(raw: Raw) -> Opaque | None:

@@ -80,6 +80,8 @@ def typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[T]", place: str) -> T
         raise invalid(error, place) from None
     except RecursionError:
         raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
+    except UnicodeDecodeError:  # of an answer: a request was checked as a whole
+        raise InvalidRequest(f"'{place}' is not UTF-8.", param=place or None) from None
 
 
 def given(raw: Raw) -> Raw | None:
@@ -140,12 +142,22 @@ def messages(fields: Mapping[str, Raw]) -> int:
     return len(found)
 
 
+def any_value(raw: bytes | Raw) -> Any:
+    """What JSON says; None where it is none, or cannot be held."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
 def characters(raw: Raw) -> int:
     """How many characters of text the JSON value `raw` holds: all strings but keys, and data and addresses of media."""
     try:
         return _counted(msgspec.json.decode(raw))
     except RecursionError:
         raise _too_deep() from None
+    except msgspec.ValidationError as error:  # a number that nothing can hold
+        raise invalid(error, "") from None
 
 
 _NOT_TEXT = frozenset({"type", "role", "id", "data", "url", "media_type", "file_data", "tool_call_id", "tool_use_id"})

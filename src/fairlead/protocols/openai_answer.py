@@ -106,9 +106,9 @@ def _understood(payload: bytes, what: str) -> _Answer:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise UpstreamBroken(f"{what} is not JSON") from None
     if given(answer.error) is not None:
-        raise openai_errors.from_stream(msgspec.json.decode(answer.error))
+        raise openai_errors.from_stream(answer.error)
     if bytes(answer.object) == b'"error"':
-        raise openai_errors.from_stream(msgspec.json.decode(payload))
+        raise openai_errors.from_stream(payload)
     return answer
 
 
@@ -268,7 +268,7 @@ class Decoder:
             return self._finish()
         chunk = _understood(payload, "an event")
         if event.startswith(b"event:") and sse.name(event) == b"error":
-            raise openai_errors.from_stream(msgspec.json.decode(payload))
+            raise openai_errors.from_stream(payload)
         return list(self._chunk(chunk))
 
     def _end(self) -> list[Event]:

@@ -214,7 +214,7 @@ class StreamReader:
             return DONE
         chunk = understood(payload, "an event")
         if event.startswith(b"event:") and sse.name(event) == b"error":
-            raise openai_errors.from_stream(msgspec.json.decode(payload))
+            raise openai_errors.from_stream(payload)
         note(self.summary, chunk)
         if not chunk.choices:
             return USAGE_ONLY if chunk.choices == [] and given(chunk.usage) is not None else 0
@@ -239,9 +239,9 @@ def understood(payload: bytes, what: str) -> _Chunk:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise UpstreamBroken(f"{what} is not one of a completion") from None
     if given(chunk.error) is not None:
-        raise openai_errors.from_stream(msgspec.json.decode(chunk.error))
+        raise openai_errors.from_stream(chunk.error)
     if bytes(chunk.object) == b'"error"':  # vLLM's and Mistral's older shape: the error's fields stand at the top
-        raise openai_errors.from_stream(msgspec.json.decode(payload))
+        raise openai_errors.from_stream(payload)
     return chunk
 
 

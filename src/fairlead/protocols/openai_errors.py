@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import msgspec
+from msgspec import Raw
 
 from fairlead.errors import FairleadError, UpstreamError, from_status
+from fairlead.protocols import envelope
 
 _STATUS_OF = {
     "rate_limit_exceeded": 429, "rate_limit_error": 429, "tokens": 429, "requests": 429, "rate_limit": 429,
@@ -17,15 +18,12 @@ _STATUS_OF = {
 
 def decode(status: int, body: bytes) -> UpstreamError:
     """What an answer of `status` with `body` means; never raises."""
-    try:
-        told = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        told = None
-    return _meaning(status, told)
+    return _meaning(status, envelope.any_value(body))
 
 
-def from_stream(told: object) -> UpstreamError:
-    """What the value of `error` in an event of a 200 stream, or in an answer of status 200, means."""
+def from_stream(error: bytes | Raw) -> UpstreamError:
+    """What the value of `error` in an event of a 200 stream, or in an answer of status 200, means; never raises."""
+    told = envelope.any_value(error)
     fields = told if isinstance(told, dict) else {}
     for key in ("code", "status", "http_status"):
         number = fields.get(key)

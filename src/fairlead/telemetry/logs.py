@@ -65,6 +65,11 @@ def masked(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping
     return event
 
 
+def hidden(text: str) -> str:
+    """`text` without what looks like a key."""
+    return _SECRETS.sub("***", text)
+
+
 def printable(text: str) -> str:
     """`text` without line ends and other characters that a terminal would act on."""
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
@@ -122,8 +127,8 @@ class AccessLog:
         if len(self._queue) >= self._capacity:
             self.dropped += 1
             return
-        if record.request_id is not None and _SECRETS.search(record.request_id):
-            record.request_id = "***"
+        if record.request_id is not None:
+            record.request_id = hidden(record.request_id)
         self._queue.append(_line(record) if self._text else self._encode(record))
 
     def close(self) -> None:

@@ -1,0 +1,84 @@
+"""What was asked for, and whether it was found."""
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from measurements import LOGGING, Figures
+from rulers import wrong
+
+# Rows of the stage table that are gates of their own.
+LEDGER_INTEND, LEDGER_RECORD = "ledger: intend, into the journal", "ledger: settle and record, into the journal"
+LEDGER_MOVE = "ledger: a call's rows moved to the database, by its thread"
+
+REQUEST = "CPU a request, 64 connections, access log on"
+TO_TLS = "CPU a request to TLS, 64 connections, access log on"
+# Why a gate may be missed, as far as we know.
+REASONS = {
+    REQUEST: "the table of stages tells what the gateway's own work takes; the rest is reading, parsing and writing "
+    "HTTP twice, from Python, where nginx has nothing else to do and does it in C.",
+    TO_TLS: "what OpenSSL reads and writes passes through buffers in memory and the loop's own TLS on its way to a "
+    "socket, where nginx lets OpenSSL have the socket.",
+}
+
+
+@dataclass
+class Gate:
+    name: str
+    measured: str
+    wanted: str
+    holds: bool
+
+
+def gates(figures: Figures) -> list[Gate]:
+    """One for each thing that was asked for. CPU a request is that of the whole configuration, access log and all."""
+    request, tls = ratio(figures, LOGGING), ratio(figures, LOGGING, "TLS")
+    event = medians(figures.events)
+    relayed, translated = event["relayed"] / event["nginx"], event["translated"] / event["relayed"]
+    added = [own - direct for own, direct in zip(figures.first["fairlead"], figures.first["direct"], strict=True)]
+    many = figures.streams["fairlead"]
+    _, early, late = figures.memory
+    p99, longest = figures.burst["fairlead"]
+    stage = dict(figures.stages)
+    written, moved = stage[LEDGER_INTEND] + stage[LEDGER_RECORD], stage[LEDGER_MOVE]
+    start = figures.starts["fairlead"]
+    return [
+        Gate(REQUEST, f"{request:.1f} × nginx", "≤ 5", request <= 5),
+        Gate(TO_TLS, f"{tls:.1f} × nginx", "≤ 3", tls <= 3),
+        Gate("CPU a relayed event", f"{relayed:.1f} × nginx", "≤ 2.5", relayed <= 2.5),
+        Gate("CPU a translated event", f"{translated:.1f} × relayed", "≤ 3", translated <= 3),
+        Gate(
+            "added time to the first token, 1 connection",
+            f"p50 {added[0]:.2f}, p99 {added[1]:.2f} ms",
+            "p99 < 2 ms",
+            added[1] < 2,
+        ),
+        Gate(
+            "1,000 paced streams without error or stall",
+            f"{many['streams']} streams, {wrong(many)} failed, longest gap p99 {many['maxgap_p99']:.0f} ms",
+            "none, no gap of 1 s",
+            not wrong(many) and many["maxgap_p99"] < 1000,
+        ),
+        Gate("the ledger on a call's path", f"{written:.1f} µs", "≤ 4 µs", written <= 4),
+        Gate("the ledger's rows into the database", f"{moved:.1f} µs a call", "≤ 8 µs", moved <= 8),
+        Gate("memory", f"{late:.0f} MB", "< 100 MB", late < 100),
+        Gate(
+            f"memory flat from {figures.requests // 10:,} to {figures.requests:,} requests",
+            f"{late - early:+.1f} MB",
+            "≤ 5 MB",
+            late - early <= 5,
+        ),
+        Gate("1,000 new connections at once", f"p99 {p99:.0f}, longest {longest:.0f} ms", "< 1 s", longest < 1000),
+        Gate("cold start", f"{start:.2f} s", "< 1 s", start < 1),
+        Gate("wrong answers in the whole run", str(figures.wrong), "none", not figures.wrong),
+    ]
+
+
+def medians(rows: dict[Any, list[float]]) -> dict[Any, float]:
+    return {key: statistics.median(values) for key, values in rows.items()}
+
+
+def ratio(figures: Figures, who: str = "fairlead", upstream: str = "plain", connections: int = 64) -> float:
+    """CPU a request as a multiple of nginx's."""
+    cpu = medians(figures.cpu)
+    return float(cpu[who, upstream, connections] / cpu["nginx", upstream, connections])
