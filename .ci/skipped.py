@@ -20,6 +20,8 @@ HERE = {
     "nginx": lambda: shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is not None,
     "node": lambda: shutil.which("node") is not None,
     "root": lambda: os.geteuid() == 0,
+    "a user who may not have every port": lambda: os.geteuid() != 0,
+    "an address besides the loopback's": lambda: False,  # a test that finds one uses it
     "mounts": mounts,
     "recordings (FAIRLEAD_SHARED)": lambda: os.path.isdir(os.environ["FAIRLEAD_SHARED"]),
 }
