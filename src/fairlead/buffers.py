@@ -4,7 +4,7 @@ from fairlead.errors import Unavailable
 
 
 class Buffers:
-    """The bytes that whole requests and answers hold in memory, in all; beyond `limit` new calls are turned away."""
+    """The bytes that requests and answers hold in memory, in all; beyond `limit` new calls are turned away."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -18,3 +18,8 @@ class Buffers:
 
     def release(self, size: int) -> None:
         self.held -= size
+
+    def recount(self, before: int, now: int) -> int:
+        """Count `now` bytes where `before` were counted, and give `now`. Raises as `hold`."""
+        self.hold(now - before)
+        return now

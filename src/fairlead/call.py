@@ -85,6 +85,7 @@ class Attempt(Struct, eq=False):
     intent: bytes = b""  # as it stands in the journal
     noted: bytes = b""  # its progress, as it stands there
     cell: int = 0  # where the journal counts `content_bytes`; 0: nowhere
+    held: int = 0  # bytes of the answer that count against `server.max_buffered_bytes`: they wait to be told
 
 
 class Call(Struct, eq=False):

@@ -168,7 +168,7 @@ class Pipeline:
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
             if attempt.outcome is None:
                 attempt.sends = request.sends
-                _close(attempt, error)
+                self._close(attempt, error)
                 self.ledger.settle(attempt)
             raise
 
@@ -262,7 +262,7 @@ class Pipeline:
             raise await self._not_a_stream(translation.wire, response, kind)
         stream = translation.stream(call, attempt.endpoint)
         cutter = EventCutter(self.max_event_bytes)
-        held, came = b"", 0
+        held, came = bytearray(), 0
         while not stream.committed:
             chunk = await response.read()
             if not chunk:
@@ -270,10 +270,13 @@ class Pipeline:
                 break
             came += len(chunk)
             held += stream.feed(cutter.feed(chunk))
-            if stream.failed is not None and not stream.committed:
+            if stream.committed:
+                break
+            if stream.failed is not None:
                 raise stream.failed
-            if len(held) > _MAX_HELD_BYTES and not stream.committed:
+            if len(held) > _MAX_HELD_BYTES:
                 raise UpstreamBroken(f"it sent {len(held)} bytes without any content")
+            attempt.held = self.buffers.recount(attempt.held, len(held) + cutter.held + stream.held)
         self._commit(call, attempt)
         _note(attempt, stream.summary)
         attempt.content_bytes = came
@@ -281,7 +284,7 @@ class Pipeline:
 
         async def pour(write: Write) -> bytes:
             relay = Relay(attempt, stream, cutter, self.ledger, self.buffers, write)
-            return await self._relay(call, attempt, response, stream, relay, held)
+            return await self._relay(call, attempt, response, stream, relay, bytes(held))
 
         def close(error: BaseException | None) -> None:
             self._finish(call, attempt, response, stream, None if stream.done else error or asyncio.CancelledError())
@@ -352,7 +355,7 @@ class Pipeline:
         unsettled = call.winner
         if unsettled is not None:
             if unsettled.outcome is None:
-                _close(unsettled, error)
+                self._close(unsettled, error)
                 call.ended_us = unsettled.ended_us
             else:
                 unsettled = None
@@ -370,11 +373,11 @@ class Pipeline:
             return self.ledger.record(call, unsettled)
         return 0
 
-
-def _close(attempt: Attempt, error: BaseException | None) -> None:
-    attempt.outcome = _outcome(error)
-    attempt.error = error if isinstance(error, FairleadError) else None
-    attempt.ended_us = attempt.call.now_us()
+    def _close(self, attempt: Attempt, error: BaseException | None) -> None:
+        attempt.held = self.buffers.recount(attempt.held, 0)
+        attempt.outcome = _outcome(error)
+        attempt.error = error if isinstance(error, FairleadError) else None
+        attempt.ended_us = attempt.call.now_us()
 
 
 def _outcome(error: BaseException | None) -> Outcome:

@@ -18,15 +18,14 @@ from fairlead.usage.ledger import Ledger
 class Relay:
     """One stream. `rest` is what the client has still to get when `run` is back: its record is made before that."""
 
-    __slots__ = ("_attempt", "_buffers", "_count", "_cut", "_cutter", "_feed", "_pending", "_stream", "_waiting",
-                 "_write", "rest")  # fmt: skip
+    __slots__ = ("_attempt", "_buffers", "_count", "_cut", "_cutter", "_feed", "_stream", "_waiting", "_write",
+                 "rest")  # fmt: skip
 
     def __init__(
         self, attempt: Attempt, stream: Stream, cutter: EventCutter, ledger: Ledger, buffers: Buffers, write: Write
     ) -> None:
         self._attempt, self._stream, self._cutter, self._buffers = attempt, stream, cutter, buffers
         self._cut, self._feed, self._count, self._write = cutter.feed, stream.feed, ledger.progress, write
-        self._pending = 0  # bytes of an event that is not whole yet
         self._waiting: Coroutine[Any, Any, None] | None = None  # for the client
         self.rest = b""
 
@@ -50,7 +49,6 @@ class Relay:
                     raise stream.failed
             self.rest = ended(stream, self._cutter)
         finally:
-            self._buffers.release(self._pending)
             if self._waiting is not None:
                 self._waiting.close()
 
@@ -61,17 +59,15 @@ class Relay:
         self._count(attempt)
         events = self._cut(chunk)
         if not events:
-            self._buffers.hold(len(chunk))
-            self._pending += len(chunk)
+            attempt.held = self._buffers.recount(attempt.held, attempt.held + len(chunk))
             return True
-        if self._pending:
-            self._buffers.release(self._pending)
-            self._pending = 0
         out = self._feed(events)
         stream = self._stream
         if stream.done:
             self.rest = out
             return False
+        if stream.held != attempt.held:
+            attempt.held = self._buffers.recount(attempt.held, stream.held)
         if out:
             self._waiting = self._write(out)
         return self._waiting is None and stream.failed is None

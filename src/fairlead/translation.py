@@ -4,7 +4,6 @@
 whole answer into the client's, and open a `Stream` that does so event by event.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -12,7 +11,7 @@ import msgspec
 from fairlead.call import Call
 from fairlead.chat import Event, Finish, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, EventDecoder, Summary, Wire
+from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, EventDecoder, EventEncoder, Summary, Wire
 from fairlead.resources import Endpoint
 
 # Fields of a request that are ours, or OpenRouter's: read by the gateway, sent on only to a row that knows them.
@@ -26,6 +25,7 @@ class Stream(Protocol):
     committed: bool  # an event with content was seen
     done: bool  # the end mark of the provider's format was seen
     failed: UpstreamError | None  # an event told an error: nothing follows
+    held: int  # bytes, roughly, of what was fed and is not told yet
     summary: Summary
 
     def feed(self, events: list[bytes]) -> bytes:
@@ -122,6 +122,8 @@ class PassthroughStream:
 
     __slots__ = ("_hide", "_reader", "_see", "committed", "done", "failed", "summary")
 
+    held = 0  # nothing waits here
+
     def __init__(self, wire: Wire, *, hide_usage: bool) -> None:
         self._reader = wire.stream_reader()
         self._see = self._reader.see
@@ -199,10 +201,11 @@ def wants_usage(call: Call) -> bool:
 class TranslatedStream:
     """Each event is decoded, looked at, and encoded for the client."""
 
-    __slots__ = ("_decode", "_encode", "committed", "done", "failed", "summary")
+    __slots__ = ("_decode", "_encode", "committed", "done", "failed", "held", "summary")
 
-    def __init__(self, decode: EventDecoder, encode: Callable[[Event], bytes]) -> None:
+    def __init__(self, decode: EventDecoder, encode: EventEncoder) -> None:
         self._decode, self._encode = decode, encode
+        self.held = 0
         self.summary = Summary()
         self.committed = False
         self.done = False
@@ -216,6 +219,7 @@ class TranslatedStream:
         except UpstreamError as error:
             self.failed = error
         self.summary.usage = self._decode.usage  # a stream that is broken off has no Finish
+        self.held = self._decode.held + self._encode.held
         return b"".join(told)
 
     def end(self) -> bytes:

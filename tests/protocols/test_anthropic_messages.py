@@ -39,7 +39,7 @@ from fairlead.chat import (
     fold,
     tell,
 )
-from fairlead.protocols import CONTENT, DONE
+from fairlead.protocols import CONTENT, DONE, anthropic_request
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.sse import EventCutter
 from protocols_recordings import Recording, recordings
@@ -368,6 +368,25 @@ def test_instructions_lead_and_keep_their_cache_marks():
     request = understood(system=[{"type": "text", "text": "Be brief.", "cache_control": mark}])
     cache = Raw(msgspec.json.encode(mark))
     assert request.messages == (Message("system", (Text("Be brief.", cache=cache),)), HELLO)
+
+
+def test_a_result_within_a_result_is_this_formats_own_however_deep_it_goes(monkeypatch: pytest.MonkeyPatch):
+    block: dict[str, Any] = {"type": "text", "text": "4"}
+    for level in range(100):
+        block = {"type": "tool_result", "tool_use_id": f"t{level}", "content": [block]}
+    read: list[int] = []
+
+    def counted(raw: Any, *rest: Any) -> Any:
+        read.append(len(raw))
+        return typed(raw, *rest)
+
+    typed = anthropic_request.typed
+    monkeypatch.setattr(anthropic_request, "typed", counted)
+    request = understood(messages=[{"role": "user", "content": [block]}])
+    inner = Opaque(NAME, Raw(msgspec.json.encode(block["content"][0])))
+    assert request.messages == (Message("tool", (ToolResult("t99", (inner,)),)),)
+    assert asked(*request.messages)["messages"][0]["content"] == [block]
+    assert len(read) == 3  # the request, the result, what is in it
 
 
 def test_results_of_tools_stand_apart_from_what_the_user_says_with_them():
@@ -876,6 +895,77 @@ def test_parts_that_interleave_are_told_one_after_the_other():
         ("message_stop", None),
     ]
     assert fold(heard(stream)).parts == (ToolUse("a", "f", '{"a":1}'), ToolUse("b", "g", '{"b":2}'))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_what_only_this_format_knows_is_the_same_in_whatever_pieces_it_comes(size: int):
+    def pieces(text: str) -> list[str]:
+        return [text[at : at + size] for at in range(0, len(text), size)]
+
+    block = {"type": "invented_tomorrow", "text": "Once", "log": 5, "input": {}}
+    deltas = [
+        *({"type": "text_delta", "text": piece} for piece in pieces(" upon a time\r\n\u2028")),
+        *({"type": "input_json_delta", "partial_json": piece} for piece in pieces('{"a": [1, 2]}')),
+        *({"type": "log_delta", "log": piece} for piece in pieces("more")),
+        {"type": "list_delta", "list": [1]},
+        *({"type": "list_delta", "list": piece} for piece in pieces("text after all")),
+        {"type": "citations_delta", "citation": {"n": 1}},
+        {"type": "citations_delta", "citation": {"n": 2}},
+    ]
+    decode = FORMAT.event_decoder()
+    decode(opening())
+    decode(event("content_block_start", index=0, content_block=block))
+    held = [decode.held]
+    for each in deltas:
+        assert decode(event("content_block_delta", index=0, delta=each)) == []
+        held.append(decode.held)
+    assert held == sorted(set(held))
+    start, _ = decode(event("content_block_stop", index=0))
+    assert decode.held == 0
+    assert isinstance(start, PartStart)
+    assert isinstance(start.part, Opaque)
+    assert msgspec.json.decode(start.part.raw) == {
+        "type": "invented_tomorrow",
+        "text": "Once upon a time\r\n\u2028",
+        "log": "more",
+        "input": {"a": [1, 2]},
+        "list": "text after all",
+        "citations": [{"n": 1}, {"n": 2}],
+    }
+
+
+def test_parts_that_wait_are_counted_until_their_turn_comes():
+    encode = FORMAT.event_encoder(include_usage=True)
+    encode(Start("x", "gpt"))
+    encode(PartStart(0, Text("")))
+    assert encode.held == 0
+    held = [0]
+    for waiting in (PartStart(1, Text("")), PartDelta(1, "b" * 1000), PartEnd(1), PartStart(2, Text("c" * 1000))):
+        assert encode(waiting) == b""
+        held.append(encode.held)
+    assert held == sorted(set(held))
+    assert held[-1] > 2000
+    encode(PartEnd(0))
+    assert encode.held == 0
+
+
+def test_a_block_that_is_never_ended_is_counted():
+    decode = FORMAT.event_decoder()
+    decode(opening())
+    for index in range(10):
+        decode(event("content_block_start", index=index, content_block={"type": "text", "text": ""}))
+    assert decode.held >= 10 * 100
+    for index in range(10):
+        decode(event("content_block_stop", index=index))
+    assert decode.held == 0
+
+
+def test_however_many_parts_wait_they_keep_their_order():
+    names = [f"f{index}" for index in range(500)]
+    starts = [PartStart(index, ToolUse(f"t{index}", name, "")) for index, name in enumerate(names)]
+    arguments = [PartDelta(index, piece) for piece in ("{", "}") for index in range(500)]
+    stream = told([Start("x", "gpt"), *starts, *arguments, Finish("tool_use")])
+    assert fold(heard(stream)).parts == tuple(ToolUse(f"t{index}", name) for index, name in enumerate(names))
 
 
 def test_parts_that_were_never_ended_are_ended_with_the_stream():

@@ -649,3 +649,34 @@ def test_however_deltas_are_cut_both_clients_understand_the_same(response: Respo
     assert sum(isinstance(event, PartStart) for event in events) == len(response.parts)
     for client in (OPENAI, ANTHROPIC):
         assert gist(fold(heard(client, told(client, events)))) == gist(response)
+
+
+# ---- integers
+
+
+@pytest.mark.parametrize("spelt", ["230", "230.0", "2.3e2", "2300e-1"])
+@pytest.mark.parametrize(
+    ("protocol", "field"),
+    [
+        (OPENAI, b'"max_tokens":@'), (OPENAI, b'"max_completion_tokens":@'),
+        (OPENAI, b'"reasoning":{"max_tokens":@}'), (OPENAI, b'"seed":@,"top_k":@'),
+        (ANTHROPIC, b'"max_tokens":@'), (ANTHROPIC, b'"top_k":@,"thinking":{"type":"enabled","budget_tokens":@}'),
+    ],
+)  # fmt: skip
+def test_a_number_without_a_fraction_is_an_integer_however_it_is_spelt(
+    protocol: ChatProtocol, field: bytes, spelt: str
+) -> None:
+    start = b'{"model":"m","messages":[{"role":"user","content":"1.0"}],"logit_bias":{"5":1.50},"metadata":{},'
+    plain, other = (start + field.replace(b"@", number) + b"}" for number in (b"230", spelt.encode()))
+    assert protocol.decode_request(other) == protocol.decode_request(plain)
+    assert protocol.peek(other).max_tokens == protocol.peek(plain).max_tokens
+
+
+@pytest.mark.parametrize("spelt", [b"230.5", b"1e300", b"1e999", b'"230"', b"true"])
+@pytest.mark.parametrize("protocol", [OPENAI, ANTHROPIC])
+def test_what_is_no_integer_is_refused_by_name(protocol: ChatProtocol, spelt: bytes) -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":%b}' % spelt
+    for read in (protocol.peek, protocol.decode_request):
+        with pytest.raises(errors.InvalidRequest) as refused:
+            read(body)
+        assert refused.value.param == "max_tokens"

@@ -21,6 +21,7 @@ from fairlead.chat import (
     Message,
     Opaque,
     PartDelta,
+    PartEnd,
     PartStart,
     Reasoning,
     Request,
@@ -996,6 +997,62 @@ def test_the_pieces_of_a_thought_that_a_client_gathered_are_one_thought() -> Non
     details = [{"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0, **piece} for piece in pieces]
     said = asked({"role": "assistant", "content": "x", "reasoning_details": details}).messages[0]
     assert said.parts == (Reasoning("hm", "SIG", protocol=ANTHROPIC), Text("x"))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parts"),
+    [
+        ([{"index": 0, "text": "a"}, {"index": 0}, {"index": 0, "text": "b"}], (Reasoning("ab"),)),
+        ([{"index": 0, "summary": "a"}, {"index": 0, "summary": "b"}], (Reasoning("ab"),)),
+        ([{"index": 0, "text": "a"}, {"index": 1, "text": "b"}], (Reasoning("a"), Reasoning("b"))),
+        ([{"text": "a"}, {"text": "b"}], (Reasoning("a"), Reasoning("b"))),
+        ([{"index": 0, "text": "a"}, {"text": "b"}, {"index": 0, "text": "c"}], tuple(map(Reasoning, "abc"))),
+        (
+            [{"index": 0, "text": "a", "signature": "x"}, {"index": 0, "signature": "y"}, {"index": 0, "text": "b"}],
+            (Reasoning("ab", "y", protocol="openai-chat"),),
+        ),
+        (
+            [{"index": 0, "text": "a", "format": ""}, {"index": 0, "format": "anthropic-claude-v1", "signature": "x"}],
+            (Reasoning("a", "x", protocol=ANTHROPIC),),
+        ),
+        (
+            [{"index": 0, "type": "reasoning.encrypted", "data": data} for data in "abc"] + [{"index": 0, "text": "d"}],
+            (Reasoning(encrypted="abc", protocol="openai-chat"), Reasoning("d")),
+        ),
+    ],
+)
+def test_pieces_alike_in_type_and_index_are_one_thought(pieces: list[dict[str, Any]], parts: tuple[Any, ...]) -> None:
+    details = [{"type": "reasoning.text", **piece} for piece in pieces]
+    assert asked({"role": "assistant", "reasoning_details": details}).messages[0].parts == parts
+
+
+@pytest.mark.parametrize("split", [[], ["", '{"a":1}'], ['{"a"', ":1}"], list('{"a":1}')], ids=len)
+def test_arguments_that_come_before_the_name_wait_for_it_and_are_counted(split: list[str]) -> None:
+    decode = CHAT.event_decoder()
+    for piece in split:
+        said = {"tool_calls": [{"index": 0, "id": "c", "function": {"arguments": piece}}]}
+        assert not any(isinstance(each, PartStart | PartDelta) for each in decode(delta(**said)))
+    waited = decode.held
+    begun = decode(delta(tool_calls=[{"index": 0, "id": "c", "function": {"name": "f", "arguments": " "}}]))
+    assert begun[-2:] == [PartStart(0, ToolUse("c", "f", "")), PartDelta(0, "".join(split) + " ")]
+    assert decode.held > 0
+    assert not split or decode.held <= waited - len("".join(split))
+    assert decode(delta("tool_calls")) == []
+    assert decode(b"data: [DONE]\n\n") == [PartEnd(0), Finish("tool_use", raw_reason="tool_calls")]
+    assert decode.held == 0
+
+
+def test_parts_that_ended_are_forgotten_and_the_next_has_a_number_of_its_own() -> None:
+    encode = CHAT.event_encoder(include_usage=False)
+    encode(Start("c", "m"))
+    words: list[Event] = []
+    for index in (0, 2, 4):
+        words += [PartStart(index, ToolUse("t", "f", "")), PartDelta(index, "{}"), PartEnd(index)]
+        words += [PartStart(index + 1, Reasoning(encrypted="x", protocol=ANTHROPIC)), PartEnd(index + 1)]
+    stream = b"".join(map(encode, words))
+    told = [chunk["choices"][0]["delta"] for chunk in payloads(stream)]
+    assert [call["index"] for said in told for call in said.get("tool_calls", ())] == [0, 0, 1, 1, 2, 2]
+    assert [detail["index"] for said in told for detail in said.get("reasoning_details", ())] == [0, 1, 2]
 
 
 def test_a_plain_thought_beside_a_sealed_one_survives() -> None:

@@ -75,6 +75,27 @@ def test_a_chunk_that_is_one_event_is_not_copied() -> None:
     assert EventCutter(LIMIT).feed(chunk)[0] is chunk
 
 
+class Counting(bytearray):
+    """Knows how many bytes of it were looked at for something."""
+
+    searched = 0
+
+    def __contains__(self, wanted: object) -> bool:
+        self.searched += len(self)
+        return super().__contains__(wanted)  # type: ignore[operator]
+
+
+def test_what_is_kept_is_not_searched_again_with_each_piece() -> None:
+    cutter = EventCutter(1 << 20)
+    kept = cutter._kept = Counting()
+    pieces = [b"data: " + b"x" * 10_000, b"\r", *[b"y" * 10] * 1000]
+    assert [event for piece in pieces for event in cutter.feed(piece)] == []
+    assert cutter.held == len(kept) == 20_007
+    assert cutter.feed(b"\r\n\n") == [b"".join(pieces) + b"\r\n\n"]
+    assert kept.searched <= 20_007
+    assert cutter.held == 0
+
+
 def test_only_cr_and_lf_end_a_line() -> None:
     text = "data: a\x0b\x0c\x1c\x85\u2028\u2029b\n\n".encode()
     assert cut(text) == [text]

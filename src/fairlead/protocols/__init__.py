@@ -5,7 +5,6 @@ Malformed requests are `errors.InvalidRequest` with `param`, malformed answers `
 leaves a decoder, whatever the bytes.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -103,10 +102,19 @@ class EventDecoder(Protocol):
     """Takes whole raw events, and b"" once at the end of the stream (which brings what is still owed: Finish)."""
 
     usage: Usage | None  # what was told so far, which counts if no Finish comes
+    held: int  # bytes, roughly, that are kept for events still to come
 
     def __call__(self, event: bytes) -> list[Event]:
         """Raises UpstreamError if an event tells an error, or if the stream ends before it finished."""
         ...
+
+
+class EventEncoder(Protocol):
+    """Gives the SSE bytes for an event, b"" where the format says nothing. Finish gives the end mark as well."""
+
+    held: int  # bytes, roughly, of events that wait to be told
+
+    def __call__(self, event: Event) -> bytes: ...
 
 
 class ChatProtocol(Wire, Protocol):
@@ -124,6 +132,4 @@ class ChatProtocol(Wire, Protocol):
 
     def event_decoder(self) -> EventDecoder: ...
 
-    def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
-        """Gives the SSE bytes for an event, b"" where the format says nothing. Finish gives the end mark as well."""
-        ...
+    def event_encoder(self, *, include_usage: bool) -> EventEncoder: ...

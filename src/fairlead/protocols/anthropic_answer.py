@@ -4,7 +4,9 @@ Usage comes twice in a stream; the second, in message_delta, is cumulative. How 
 https://docs.anthropic.com/en/api/messages-streaming
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -41,6 +43,12 @@ _TOLD: dict[FinishReason | None, str] = {
 }  # fmt: skip
 COUNTING = counting.COUNTING[NAME]
 _encode = msgspec.json.encode
+
+# What is held takes more memory than it had bytes on the wire: this much, roughly.
+_BLOCK_BYTES = 1000  # beside what an open block began with, here and where it is told
+_NAME_BYTES = 300  # beside a text that is gathered under a name of its own
+_VALUE_TIMES = 24  # as many as bytes of JSON that is not only texts: `{}` takes 64 and its place in a list
+_EVENT_BYTES = 300  # beside what is told by an event that waits
 
 
 def _encoded_usage(usage: Usage | None) -> dict[str, Any]:
@@ -224,8 +232,9 @@ class Decoder:
         self._told_usage: Any = None  # by their names
         self._reason: str | None = None
         self._stop_sequence: str | None = None
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}  # blocks, and the bytes that are held for each
         self._opaque: dict[int, _Gathered] = {}
+        self.held = 0
         self._finished = False
 
     def __call__(self, event: bytes) -> list[Event]:
@@ -275,7 +284,7 @@ class Decoder:
 
     def _begin(self, event: StreamEvent) -> Iterator[Event]:
         index, begun = event.index, part(event.content_block)
-        self._open.add(index)
+        self._hold(index, _BLOCK_BYTES + len(event.content_block))
         match begun:
             case ToolUse(arguments=arguments):
                 # The block opens with "input": {} and is filled by deltas; an input that is there already is whole.
@@ -292,8 +301,9 @@ class Decoder:
         delta = event.delta or _Delta()
         if event.index not in self._open:
             raise UpstreamBroken("an event adds to a block that is not open")
-        if event.index in self._opaque:
-            self._opaque[event.index].add(_unpacked(payload).get("delta") or {})
+        gathered = self._opaque.get(event.index)
+        if gathered is not None:
+            self._hold(event.index, gathered.add(_unpacked(payload).get("delta") or {}, len(payload)))
         elif delta.text is not None or delta.thinking is not None:
             yield PartDelta(event.index, delta.text or delta.thinking or "")
         elif delta.partial_json is not None:
@@ -306,11 +316,15 @@ class Decoder:
     def _stop(self, index: int) -> Iterator[Event]:
         if index not in self._open:
             raise UpstreamBroken("an event ends a block that is not open")
-        self._open.discard(index)
+        self.held -= self._open.pop(index)
         gathered = self._opaque.pop(index, None)
         if gathered is not None:
             yield PartStart(index, Opaque(NAME, gathered.whole()))
         yield PartEnd(index)
+
+    def _hold(self, index: int, size: int) -> None:
+        self._open[index] = self._open.get(index, 0) + size
+        self.held += size
 
 
 class _Gathered:
@@ -318,28 +332,36 @@ class _Gathered:
 
     def __init__(self, raw: Raw) -> None:
         self._raw = raw
-        self._added: dict[str, Any] = {}
-        self._input: list[str] = []
+        self._added: dict[str, Any] = {}  # texts as StringIO
+        self._input = StringIO()
 
-    def add(self, delta: dict[str, Any]) -> None:
+    def add(self, delta: dict[str, Any], size: int) -> int:
+        """Bytes that `delta`, JSON of `size` bytes, takes in memory."""
+        if not all(isinstance(value, str) for value in delta.values()):
+            size *= _VALUE_TIMES
         for name, value in delta.items():
             if name == "partial_json" and isinstance(value, str):
-                self._input.append(value)
+                self._input.write(value)
             elif name == "citation":
                 self._added.setdefault("citations", []).append(value)
             elif name != "type" and isinstance(value, str):
-                known = self._added.get(name, "")
-                self._added[name] = known + value if isinstance(known, str) else value
+                known = self._added.get(name)
+                if not isinstance(known, StringIO):
+                    known = self._added[name] = StringIO()
+                    size += _NAME_BYTES
+                known.write(value)
             elif name != "type" and value is not None:
                 self._added[name] = value
+        return size
 
     def whole(self) -> Raw:
         """The block as it would stand in a whole answer."""
-        written = "".join(self._input)
+        written = self._input.getvalue()
         if not written.strip() and not self._added:
             return self._raw
         block = _unpacked(self._raw)
-        for name, value in self._added.items():
+        for name, added in self._added.items():
+            value = added.getvalue() if isinstance(added, StringIO) else added
             grows = isinstance(value, str | list) and type(block.get(name)) is type(value)
             block[name] = block[name] + value if grows else value
         if written.strip():
@@ -361,8 +383,9 @@ class Encoder:
         self._open: int | None = None  # our index of the block that is open
         self._number = -1  # its number
         self._part: Part = Text("")
-        self._waiting: dict[int, list[PartStart | PartDelta | PartEnd]] = {}
+        self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._hidden: set[int] = set()  # what this format has no block for
+        self.held = 0
 
     def __call__(self, event: Event) -> bytes:
         match event:
@@ -377,15 +400,26 @@ class Encoder:
         if isinstance(event, PartStart) and _shown(event.part) is None:
             self._hidden.add(index)
         if index in self._hidden:
+            if isinstance(event, PartEnd):
+                self._hidden.discard(index)
             return b""
         if self._open is None and isinstance(event, PartStart):
             return self._begin(event)
         if index != self._open:
-            self._waiting.setdefault(index, []).append(event)
+            self._wait(event, index)
             return b""
         if isinstance(event, PartDelta):
             return self._delta(event)
         return self._stop() + self._next()
+
+    def _wait(self, event: PartStart | PartDelta | PartEnd, index: int) -> None:
+        waiting = self._waiting.get(index)
+        if waiting is None:
+            waiting = self._waiting[index] = _Waiting([])
+        size = len(_encode(event)) + _EVENT_BYTES
+        waiting.events.append(event)
+        waiting.size += size
+        self.held += size
 
     def _begin(self, start: PartStart) -> bytes:
         self._open, self._part = start.index, start.part
@@ -404,8 +438,8 @@ class Encoder:
             case _:
                 told = self._filled(b"text_delta", b"text", delta.text)
         if delta.extra is not None and delta.extra.protocol == NAME:
-            for citation in msgspec.json.decode(delta.extra.raw, type=list[Raw]):
-                told += self._filled(b"citations_delta", b"citation", citation)
+            citations = msgspec.json.decode(delta.extra.raw, type=list[Raw])
+            told += b"".join([self._filled(b"citations_delta", b"citation", citation) for citation in citations])
         return told
 
     def _filled(self, kind: bytes, field: bytes, value: str | Raw) -> bytes:
@@ -423,7 +457,9 @@ class Encoder:
         """Blocks that waited for the open one: whole ones, and the beginning of one that is not."""
         told = []
         while self._open is None and self._waiting:
-            for event in self._waiting.pop(next(iter(self._waiting))):
+            _, waiting = self._waiting.popitem(last=False)
+            self.held -= waiting.size
+            for event in waiting.events:
                 match event:
                     case PartStart():
                         told.append(self._begin(event))
@@ -434,12 +470,19 @@ class Encoder:
         return b"".join(told)
 
     def _finish(self, finish: Finish) -> bytes:
-        told = b""
+        told = []
         while self._open is not None:
-            told += self._stop() + self._next()
+            told += [self._stop(), self._next()]
         delta = {"stop_reason": _TOLD.get(finish.reason, "end_turn"), "stop_sequence": finish.stop_sequence}
-        told += _named("message_delta", {"delta": delta, "usage": _encoded_usage(finish.usage)})
-        return told + _named("message_stop", {})
+        told.append(_named("message_delta", {"delta": delta, "usage": _encoded_usage(finish.usage)}))
+        return b"".join(told) + _named("message_stop", {})
+
+
+class _Waiting(Struct):
+    """What is to be told of a part when its turn comes."""
+
+    events: list[PartStart | PartDelta | PartEnd]
+    size: int = 0  # bytes that they take, roughly
 
 
 def _opening(part: Part) -> tuple[Any, PartDelta | None]:

@@ -3,19 +3,19 @@
 The codecs stand beside this file: `anthropic_request`, `anthropic_answer`, `anthropic_errors`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from fairlead.chat import Event, Reasoning, Request, Response, Text
+from fairlead.chat import Reasoning, Request, Response, Text
 from fairlead.errors import FairleadError, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     DONE,
     Envelope,
     EventDecoder,
+    EventEncoder,
     Summary,
     anthropic_answer,
     anthropic_errors,
@@ -97,7 +97,7 @@ class AnthropicMessages:
     def event_decoder(self) -> EventDecoder:
         return anthropic_answer.Decoder()
 
-    def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
+    def event_encoder(self, *, include_usage: bool) -> EventEncoder:
         return anthropic_answer.Encoder()
 
     # ---- errors

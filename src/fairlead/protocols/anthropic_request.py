@@ -136,6 +136,7 @@ _request = msgspec.json.Decoder(_Request)
 _kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
 _BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document".split())
+_RESULT_BLOCKS = frozenset({"text", "image", "document"})  # results hold no results
 _tool = msgspec.json.Decoder(_Tool)
 
 
@@ -193,7 +194,10 @@ def _decoded(messages: list[_Message]) -> Iterator[Message]:
                 raise InvalidRequest(told, param=f"{place}.role")
 
 
-def _content(content: str | list[Raw] | dict[str, Raw] | None, place: str) -> Iterator[Part]:
+def _content(
+    content: str | list[Raw] | dict[str, Raw] | None, place: str, understood: frozenset[str] = _BLOCKS
+) -> Iterator[Part]:
+    """The parts that `content` is. A block of a type that is not `understood` is Opaque."""
     if isinstance(content, str):
         if content:
             yield Text(content)
@@ -202,10 +206,13 @@ def _content(content: str | list[Raw] | dict[str, Raw] | None, place: str) -> It
         raise InvalidRequest(f"'{place}' must be a string or an array.", param=place)
     for index, raw in enumerate(content or ()):
         at = f"{place}[{index}]"
-        if typed(raw, _kind, at).type in _BLOCKS:
-            yield part_of(typed(raw, _block, at), raw, at)
-        else:  # its fields may be anything
-            yield Opaque(NAME, raw)
+        try:
+            block: Block | None = typed(raw, _block, at)
+        except InvalidRequest:
+            if typed(raw, _kind, at).type in understood:
+                raise
+            block = None  # its fields may be anything
+        yield part_of(block, raw, at) if block is not None and block.type in understood else Opaque(NAME, raw)
 
 
 def part_of(block: Block, raw: Raw, place: str = "") -> Part:
@@ -221,7 +228,7 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
         case "tool_use" if block.id is not None and block.name is not None:
             return ToolUse(block.id, block.name, _arguments(block.input), given(block.cache_control))
         case "tool_result" if block.tool_use_id is not None:
-            content = tuple(_content(block.content, f"{place}.content"))
+            content = tuple(_content(block.content, f"{place}.content", _RESULT_BLOCKS))
             return ToolResult(block.tool_use_id, content, bool(block.is_error), given(block.cache_control))
         case "image" | "document" if block.source is not None:
             return _media(block, raw)

@@ -4,6 +4,7 @@ What was checked is what is sent: the body is always re-encoded from these field
 goes on. Whatever is unknown passes.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -64,7 +65,7 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        found: T = decoder.decode(raw)
+        found: T = _decoded(raw, decoder)
         return found
     except msgspec.ValidationError as error:
         raise invalid(error, param or name) from None
@@ -75,13 +76,40 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
 def typed(raw: bytes | Raw, decoder: "msgspec.json.Decoder[T]", place: str) -> T:
     """What `decoder` makes of `raw`, which stands at `place` of a request. Raises InvalidRequest naming the field."""
     try:
-        return decoder.decode(raw)
+        return _decoded(raw, decoder)
     except msgspec.ValidationError as error:
         raise invalid(error, place) from None
     except RecursionError:
         raise InvalidRequest(f"'{place}' is nested too deeply.", param=place or None) from None
     except UnicodeDecodeError:  # of an answer: a request was checked as a whole
         raise InvalidRequest(f"'{place}' is not UTF-8.", param=place or None) from None
+
+
+def _decoded(raw: bytes | Raw, decoder: "msgspec.json.Decoder[T]") -> T:
+    """What `decoder` makes of `raw`. JSON Schema counts 230.0 as an integer, which msgspec does not."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        found = _FLOAT_FOR_INTEGER.fullmatch(str(error))
+        respelt = found and _respelt(raw, (found[1] or "").split(".")[1:])
+        if not respelt:
+            raise
+    return _decoded(respelt, decoder)
+
+
+_FLOAT_FOR_INTEGER = re.compile(r"Expected `int(?: \| null)?`, got `float`(?: - at `\$([.\w]*)`)?")
+_EXACT = 2**53  # a float beyond it may have been another number
+_float = msgspec.json.Decoder(float)
+
+
+def _respelt(raw: bytes | Raw, path: list[str]) -> bytes | None:
+    """`raw` with the number at `path`, a float, as an integer; None if it is none."""
+    if not path:
+        value = _float.decode(raw)
+        return b"%d" % value if value.is_integer() and abs(value) <= _EXACT else None
+    fields = _top_level.decode(raw)
+    inner = _respelt(fields[path[0]], path[1:])
+    return None if inner is None else join({**fields, path[0]: Raw(inner)})
 
 
 def given(raw: Raw) -> Raw | None:

@@ -7,6 +7,7 @@ many of them agree: `reasoning_content`, `reasoning`, `reasoning_details`.
 import os
 import time
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -42,6 +43,8 @@ _TOLD: dict[FinishReason | None, str] = {
     "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter", "refusal": "content_filter",
 }  # fmt: skip
 _encode = msgspec.json.encode
+_CALL_BYTES = 1000  # that a call takes in memory until the stream ends, beside its id
+_PIECE_BYTES = 60  # beside a piece of arguments that waits
 
 
 class _Function(Struct):
@@ -255,6 +258,7 @@ class Decoder:
         self._reason: str | None = None
         self._refused = False
         self.usage: Usage | None = None
+        self.held = 0
         self._finished = False
 
     def __call__(self, event: bytes) -> list[Event]:
@@ -280,6 +284,7 @@ class Decoder:
 
     def _finish(self) -> list[Event]:
         self._finished = True
+        self.held = 0
         if self._reason is None and not self._next:
             raise UpstreamBroken("it ended its answer before it said anything")
         events: list[Event] = [*self._close(), *(PartEnd(call.index) for call in self._calls.values() if call.begun)]
@@ -357,13 +362,23 @@ class Decoder:
             yield from self._close()
             call = self._calls[key] = _Building(self._next)
             self._next += 1
-        call.id, call.name = call.id or told.id or "", call.name or function.name or ""
-        call.waiting += _arguments(function.arguments)
-        if not call.begun and call.name:
+            self.held += _CALL_BYTES
+        text = _arguments(function.arguments)
+        if not call.begun:
+            if told.id and not call.id:
+                call.id = told.id
+                self.held += len(told.id)
+            if not function.name:
+                size = call.waiting.write(text) + _PIECE_BYTES
+                call.size += size
+                self.held += size
+                return
             call.begun, call.id = True, call.id or _new_call_id()
-            yield PartStart(call.index, ToolUse(call.id, call.name, ""))
-        if call.begun and call.waiting:
-            text, call.waiting = call.waiting, ""
+            self.held -= call.size
+            yield PartStart(call.index, ToolUse(call.id, function.name, ""))
+            text = call.waiting.getvalue() + text
+            call.waiting.close()
+        if text:
             yield PartDelta(call.index, text)
 
     def _guessed(self, id: str | None) -> int:
@@ -371,25 +386,32 @@ class Decoder:
         return len(self._calls) if id or not self._calls else next(reversed(self._calls))
 
 
-class _Building(Struct):
+class _Building:
     """A tool call that is still coming in."""
 
-    index: int
-    id: str = ""
-    name: str = ""
-    waiting: str = ""  # arguments that came before the name
-    begun: bool = False
+    __slots__ = ("begun", "id", "index", "size", "waiting")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = ""
+        self.waiting = StringIO()  # arguments that came before the name
+        self.size = 0  # bytes that these take
+        self.begun = False
 
 
 class Encoder:
     """Events → chunks. The part of a chunk that is the same in all of them is spelt once."""
 
+    held = 0  # each event is told at once
+    _usage_to_come = b',"usage":null'  # in every chunk but the last, where usage was asked for
+
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._head = b""
         self._tail = b""
-        self._tools: dict[int, int] = {}  # part → number among the tools
+        self._tools: dict[int, int] = {}  # open part → number among the tools
         self._thoughts: dict[int, tuple[int, Reasoning]] = {}
+        self._tool_number = self._thought_number = 0  # of the next one
 
     def __call__(self, event: Event) -> bytes:
         match event:
@@ -397,11 +419,14 @@ class Encoder:
                 return self._delta(event)
             case PartStart(index=index, part=part):
                 return self._part(index, part)
+            case PartEnd(index=index):
+                self._tools.pop(index, None)
+                self._thoughts.pop(index, None)
+                return b""
             case Start():
                 return self._start(event)
             case Finish():
                 return self._finish(event)
-        return b""
 
     def _start(self, start: Start) -> bytes:
         facts = {
@@ -411,7 +436,7 @@ class Encoder:
             "model": start.model,
         }
         self._head = b"data: " + _encode(facts)[:-1] + b',"choices":['
-        self._tail = b',"usage":null}\n\n' if self._include_usage else b"}\n\n"
+        self._tail = (self._usage_to_come if self._include_usage else b"") + b"}\n\n"
         return self._told(b'{"role":"assistant","content":"","refusal":null}')
 
     def _told(self, delta: bytes, reason: bytes = b"null") -> bytes:
@@ -421,14 +446,17 @@ class Encoder:
     def _part(self, index: int, part: Part) -> bytes:
         match part:
             case ToolUse(id=id, name=name, arguments=arguments):
-                number = self._tools[index] = len(self._tools)
+                number = self._tools[index] = self._tool_number
+                self._tool_number += 1
                 function = {"name": name, "arguments": arguments}
                 call = {"index": number, "id": id, "type": "function", "function": function}
                 return self._told(_encode({"tool_calls": [call]}))
             case Reasoning():
-                self._thoughts[index] = (len(self._thoughts), part)
+                number = self._thought_number
+                self._thoughts[index] = (number, part)
+                self._thought_number += 1
                 if part.encrypted is not None:
-                    return self._told(_encode({"reasoning_details": [encoded_thought(part, self._thoughts[index][0])]}))
+                    return self._told(_encode({"reasoning_details": [encoded_thought(part, number)]}))
                 return self._thought(index, part.text, part.signature) if part.text or part.signature else b""
             case Text(text=text) if text:
                 return self._told(b'{"content":%b}' % _encode(text))

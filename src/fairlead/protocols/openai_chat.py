@@ -4,12 +4,10 @@ https://platform.openai.com/docs/api-reference/chat. The codecs stand beside thi
 `openai_answer`, `openai_usage`, `openai_errors`.
 """
 
-from collections.abc import Callable
-
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Event, Request, Response
+from fairlead.chat import Request, Response
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import (
     CONTENT,
@@ -17,6 +15,7 @@ from fairlead.protocols import (
     USAGE_ONLY,
     Envelope,
     EventDecoder,
+    EventEncoder,
     Summary,
     envelope,
     openai_answer,
@@ -100,7 +99,7 @@ class OpenAIChat:
     def event_decoder(self) -> EventDecoder:
         return openai_answer.Decoder()
 
-    def event_encoder(self, *, include_usage: bool) -> Callable[[Event], bytes]:
+    def event_encoder(self, *, include_usage: bool) -> EventEncoder:
         return openai_answer.Encoder(include_usage=include_usage)
 
     # ---- errors

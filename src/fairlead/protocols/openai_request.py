@@ -290,28 +290,33 @@ def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
 
 def _gathered(details: list[Detail]) -> Iterator[Detail]:
     """Whole details: clients keep the pieces of a stream as they came, alike in `type` and `index`."""
-    whole: Detail | None = None
+    pieces: list[Detail] = []
     for detail in details:
-        if whole is None:
-            whole = detail
-        elif detail.index is not None and (detail.type, detail.index) == (whole.type, whole.index):
-            whole = msgspec.structs.replace(
-                whole,
-                text=_joined(whole.text, detail.text),
-                summary=_joined(whole.summary, detail.summary),
-                data=_joined(whole.data, detail.data),
-                signature=detail.signature or whole.signature,
-                format=whole.format or detail.format,
-            )
-        else:
-            yield whole
-            whole = detail
-    if whole is not None:
-        yield whole
+        if pieces and (detail.index is None or (detail.type, detail.index) != (pieces[0].type, pieces[0].index)):
+            yield _whole(pieces)
+            pieces = []
+        pieces.append(detail)
+    if pieces:
+        yield _whole(pieces)
 
 
-def _joined(first: str | None, second: str | None) -> str | None:
-    return first if second is None else (first or "") + second
+def _whole(pieces: list[Detail]) -> Detail:
+    """What `pieces` tell together: the last signature, and the first format."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return msgspec.structs.replace(
+        pieces[0],
+        text=_joined([piece.text for piece in pieces]),
+        summary=_joined([piece.summary for piece in pieces]),
+        data=_joined([piece.data for piece in pieces]),
+        signature=next((piece.signature for piece in reversed(pieces) if piece.signature), pieces[0].signature),
+        format=next((piece.format for piece in pieces if piece.format), pieces[-1].format),
+    )
+
+
+def _joined(texts: list[str | None]) -> str | None:
+    told = [text for text in texts if text is not None]
+    return "".join(told) if told else None
 
 
 def encoded_thought(part: Reasoning, index: int) -> dict[str, Any]:

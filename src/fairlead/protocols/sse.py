@@ -41,6 +41,11 @@ class EventCutter:
             return [chunk]
         return self._cut(chunk)
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept."""
+        return len(self._kept)
+
     def finish(self) -> bytes:
         """What came after the last whole event."""
         rest = bytes(self._kept)
@@ -75,7 +80,8 @@ class EventCutter:
             chunk = chunk.removeprefix(b"\n")
             self._swallow = False
         kept = self._kept
-        scanned = max(0, len(kept) - _LONGEST_END)
+        before = len(kept)
+        scanned = max(0, before - _LONGEST_END)
         kept += chunk
         events, begin = [], 0
         for match in _EVENT_END.finditer(kept, scanned):
@@ -84,7 +90,9 @@ class EventCutter:
         if begin:
             self._swallow = begin == len(kept) and kept[-1] == _CR
             del kept[:begin]
-        self._has_cr = self._swallow or b"\r" in kept
+            self._has_cr = self._swallow or b"\r" in kept
+        else:
+            self._has_cr = (self._has_cr and before > 0) or b"\r" in chunk
         self._keep(b"")
         return self._bounded(events)
 
