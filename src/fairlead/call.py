@@ -124,8 +124,19 @@ class Call(Struct, eq=False):
 
     def forget(self) -> None:
         """It is over and written down. A call and its attempts know each other; apart, they are freed at once."""
+        if self.error is not None or len(self.attempts) > 1:
+            for error in (self.error, *[attempt.error for attempt in self.attempts]):
+                _untie(error)
         self.attempts = []
         self.winner = None
+
+
+def _untie(error: BaseException | None) -> None:
+    """Let go of where `error` was raised and what led to it: those frames know it, too, and the call."""
+    while error is not None:
+        before = error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = before
 
 
 class Reply:

@@ -17,6 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from fairlead.errors import FairleadError, UpstreamBroken, UpstreamTimeout
 from fairlead.upstream import Timeouts, UpstreamRequest
+from fairlead.upstream.secure import Secured
 from fairlead.writes import Writes
 
 MAX_HEAD_BYTES = 64 << 10  # of all headers; also of framing (extensions, trailers) without content between
@@ -49,24 +50,21 @@ class Response:
     """An answer, as `upstream.UpstreamResponse`. Its connection leaves it for the pool as soon as the whole answer is
     here, read or not."""
 
-    __slots__ = (
-        "_connection", "_ended", "_error", "_take", "_waiter", "_writes", "chunks", "gzip", "headers", "sends", "stale",
-        "status",
-    )  # fmt: skip
+    # As it begins, for most of them: what never changes costs nothing.
+    _ended = False
+    _error: FairleadError | None = None
+    _waiter: asyncio.Future[bool] | None = None
+    _take: Callable[[bytes], bool] | None = None  # gets what comes, and nobody is woken
+    gzip: "Gunzip | None" = None
+    sends = 1
+    stale = False  # failed in such a way that the request may be sent again
+    status = 0  # until the head is here
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
         self._writes = connection.writes
-        self._ended = False
-        self._error: FairleadError | None = None
-        self._waiter: asyncio.Future[bool] | None = None
-        self._take: Callable[[bytes], bool] | None = None  # gets what comes, and nobody is woken
         self.chunks: list[bytes] = []  # not yet read
-        self.gzip: Gunzip | None = None
         self.headers: dict[bytes, bytes] = {}
-        self.sends = 1
-        self.stale = False  # failed in such a way that the request may be sent again
-        self.status = 0  # until the head is here
 
     async def head(self) -> None:
         """Wait for status and headers. Raises UpstreamTimeout, UpstreamBroken."""
@@ -290,8 +288,9 @@ class Connection(asyncio.Protocol):
         plain = self._transport
         if plain is None:
             raise ConnectionResetError
+        secured = self._transport = Secured(plain, self, context, host)
         try:
-            self._transport = await self.loop.start_tls(plain, self, context, server_hostname=host)
+            await secured.handshake()
         except BaseException:
             plain.abort()
             raise
@@ -607,6 +606,7 @@ class Connection(asyncio.Protocol):
             self._salvage()
         self._closed(broken=exc is not None)
         self._transport = None
+        self._parser = cast(HttpResponseParser, None)  # it knows us
 
     def _salvage(self) -> None:
         """An upstream that refuses a large request answers and closes while we still write. The write fails first,
