@@ -5,12 +5,14 @@
     ├── InvalidRequest        400 names the field (`param`)
     ├── InvalidKey            401 missing, unknown, revoked: the same words
     ├── Forbidden             403 the key lacks a scope
+    │   └── TlsRequired       403 it came over plain HTTP
     ├── NotFound              404 no such path
     │   └── ModelNotFound     404 no such model, with the nearest names
     ├── MethodNotAllowed      405
     ├── RequestTimeout        408 the body does not come
     ├── TooLarge              413
     ├── UnsupportedMediaType  415
+    ├── HeadersTooLarge       431
     ├── Unavailable           503 our own infrastructure, with Retry-After
     │   ├── CredentialMissing 503 the provider is known, its credential is not
     │   └── ShuttingDown      503 this process is going away
@@ -94,6 +96,13 @@ class Forbidden(FairleadError):
     status, code, kind = 403, "insufficient_scope", "invalid_request_error"
 
 
+class TlsRequired(Forbidden):
+    code = "tls_required"
+
+    def __init__(self) -> None:
+        super().__init__("This gateway is used over TLS only: ask with https://.")
+
+
 class NotFound(FairleadError):
     status, code, kind = 404, "not_found", "invalid_request_error"
 
@@ -124,6 +133,10 @@ class TooLarge(FairleadError):
 
 class UnsupportedMediaType(FairleadError):
     status, code, kind = 415, "unsupported_media_type", "invalid_request_error"
+
+
+class HeadersTooLarge(FairleadError):
+    status, code, kind = 431, "headers_too_large", "invalid_request_error"
 
 
 class Unavailable(FairleadError):

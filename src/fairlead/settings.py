@@ -25,7 +25,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     max_event_bytes: Size = 32 * MIB
     max_connections: Annotated[int, Meta(ge=1)] | None = None  # None: what file descriptors allow
     max_connections_per_address: Annotated[int, Meta(ge=1)] | None = None  # None: half of `max_connections`
-    max_unread_bytes: Size = 64 * MIB  # of bodies that came and nobody has read yet, in all; beyond it 503
+    max_unread_bytes: Size = 64 * MIB  # of bodies nobody has read, of all, and of heads that are not whole; then 503
     max_wrong_keys: Annotated[int, Meta(ge=1)] = 20  # of one address, before it has to wait
     allowed_origins: tuple[str, ...] = ()  # of browsers' pages: "https://app.example", or "*"
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For and -Proto are believed

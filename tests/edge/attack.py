@@ -288,6 +288,7 @@ class Door:
             "waiting": len(house.heartbeats._waiting) + len(house.heartbeats._beating),
             "bytes held": house.pipeline.buffers.held,
             "bytes unread": server.unread_bytes,
+            "bytes of heads": server.head_bytes,
         }
         return {name: count for name, count in there.items() if count}
 

@@ -110,6 +110,7 @@ def edge(house: "House") -> "EdgeServer":
         trusted_proxies=settings.trusted_proxies,
         certificate=Certificate(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None,
         require_tls=settings.require_tls,
+        spelling=house.asgi.spelling,
         on_drain=house.drain,
         interrupted=INTERRUPTED,
     )

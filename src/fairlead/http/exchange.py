@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fairlead.errors import FairleadError, RequestTimeout
+from fairlead.errors import FairleadError, InternalError, RequestTimeout
 from fairlead.http.asgi import Header, Message
 from fairlead.http.client import ClientGone
 
@@ -98,7 +98,7 @@ class Exchange:
         except ConnectionError:
             pass
         except FairleadError as error:  # an application that does not tell its errors itself
-            self._protocol.refuse(error.status, error.code, str(error))
+            self._protocol.refuse(error)
         except Exception:
             log.exception("the application failed")
         if self.unread:
@@ -109,7 +109,7 @@ class Exchange:
             self._protocol.close()
         else:
             log.error("%s %r was not answered", self.method, self.path)
-            self._protocol.refuse(500, "internal_error", "The gateway failed to handle this request.")
+            self._protocol.refuse(InternalError())
 
     # ---- the request
 

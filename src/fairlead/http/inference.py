@@ -21,6 +21,7 @@ from fairlead.errors import (
 )
 from fairlead.http.asgi import Header, Receive, Scope, Send
 from fairlead.http.client import AsgiClient, Client, ClientGone
+from fairlead.http.fields import settle
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.identity import identity, request_id
 from fairlead.pipeline import INTERRUPTED, Pipeline
@@ -79,6 +80,8 @@ class Inference:
         reply: Reply | None = None
         try:
             try:
+                if len(headers) != len(client.headers):
+                    settle(headers, client.headers)
                 if client.method != "POST":
                     raise MethodNotAllowed("POST")
                 reply = await self.pipeline.handle(call, partial(self._body, call, client))

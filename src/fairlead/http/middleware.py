@@ -1,18 +1,20 @@
 """Plain ASGI around what is not a call: a request id, an access log line, errors as JSON."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.exceptions import HTTPException
 
 from fairlead.call import new_id
 from fairlead.errors import FairleadError, InternalError, MethodNotAllowed, NotFound
-from fairlead.http.asgi import App, Message, Receive, Scope, Send
+from fairlead.http.asgi import App, Header, Message, Receive, Scope, Send
+from fairlead.http.fields import settle
 from fairlead.http.identity import request_id
 from fairlead.http.inference import error_headers
 
 Seen = Callable[[Scope, str, int, float], None]  # scope, request id, status, seconds it took
-Spelling = Callable[[Scope], Callable[[FairleadError], bytes]]  # how errors are told to this client
+# How errors are told to whoever asks for a path, with these headers.
+Spelling = Callable[[str, Iterable[Header]], Callable[[FairleadError], bytes]]
 
 
 class Rim:
@@ -22,8 +24,8 @@ class Rim:
         self.app, self.spelling, self.seen = app, spelling, seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        told = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-        id, began, status = request_id(told) or new_id(), time.monotonic(), 0
+        headers = dict(scope["headers"])
+        id, began, status = request_id(headers.get(b"x-request-id")) or new_id(), time.monotonic(), 0
         scope["app"] = self  # so that Starlette's router raises where it would answer in words of its own
 
         async def send_on(message: Message) -> None:
@@ -34,13 +36,14 @@ class Rim:
             await send(message)
 
         async def refuse(error: FairleadError) -> None:
-            body = self.spelling(scope)(error)
+            body = self.spelling(scope["path"], scope["headers"])(error)
             await send_on(
                 {"type": "http.response.start", "status": error.status, "headers": error_headers(error, len(body))}
             )
             await send_on({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
         try:
+            settle(headers, scope["headers"])
             await self.app(scope, receive, send_on)
         except FairleadError as error:
             await refuse(error)

@@ -105,15 +105,6 @@ _DIALECTS = (_OPENAI, _OPENROUTER, _ANTHROPIC)
 Kind = Literal["call", "read", "open"]  # a call of a model; anything else that needs a key; what needs none
 
 
-class _HeadersTooLarge(errors.InvalidRequest):
-    status, code = 431, "headers_too_large"
-
-
-def _coded(error: errors.FairleadError, code: str) -> errors.FairleadError:
-    error.code = code
-    return error
-
-
 def _of_provider(error: errors.UpstreamError, provider: str = "openai") -> errors.UpstreamError:
     error.provider = provider
     return error
@@ -135,8 +126,7 @@ _EXAMPLES: tuple[tuple[str, str, errors.FairleadError], ...] = (
      _of_provider(errors.ContentPolicyViolation("Your request was rejected by the safety system."))),
     ("cr", "No key, or none of ours", errors.InvalidKey()),
     ("cr", "The key may not", errors.Forbidden("This key may not make calls: it lacks the scope 'inference'.")),
-    ("cro", "Not over TLS",
-     _coded(errors.Forbidden("This gateway is used over TLS only: ask with https://."), "tls_required")),
+    ("cro", "Not over TLS", errors.TlsRequired()),
     ("cr", "No such model", errors.ModelNotFound("gpt-4o-minni", ("gpt-4o-mini",))),
     ("c", "The provider has no such model", _of_provider(errors.UpstreamModelNotFound())),
     ("r", "No such call", errors.NotFound("There is no such generation, or this key may not see it.")),
@@ -150,7 +140,8 @@ _EXAMPLES: tuple[tuple[str, str, errors.FairleadError], ...] = (
      errors.UnsupportedMediaType("The body is 'text/plain'; send JSON with 'content-type: application/json'.")),
     ("cr", "Too many wrong keys", errors.TooManyWrongKeys(8)),
     ("c", "The provider's limit", _of_provider(errors.RateLimited(retry_after=20))),
-    ("cro", "Headers too large", _HeadersTooLarge("The headers are longer than 65536 bytes.")),
+    ("cro", "Headers too large",
+     errors.HeadersTooLarge("The headers are longer than 65536 bytes, or have more than 1000 lines.")),
     ("cro", "A defect", errors.InternalError()),
     ("c", "The provider failed", _of_provider(errors.UpstreamBroken("it answered status 500"))),
     ("c", "No connection", _of_provider(errors.ConnectFailed("connection refused", refused=True))),
@@ -174,7 +165,7 @@ _MEANING = {
     413: "The request is too large.",
     415: "The body is not JSON, or compressed.",
     429: "Too much was asked, of the provider or with wrong keys. `Retry-After` says when to come again.",
-    431: "There are more than 64 KiB of headers.",
+    431: "There are more than 64 KiB of headers, or more than 1000 lines of them.",
     500: "A defect of the gateway. The request id names it in the log.",
     502: "The provider failed, or could not be reached, or does not take the gateway's credential.",
     503: "The gateway or the provider cannot at the moment.",

@@ -1,6 +1,6 @@
 """Which path leads where. Calls go by one look-up in a dict; everything else goes to Starlette's router."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -9,7 +9,7 @@ from starlette.routing import Route, Router
 
 from fairlead import __version__
 from fairlead.errors import FairleadError
-from fairlead.http.asgi import App, Receive, Scope, Send
+from fairlead.http.asgi import App, Header, Receive, Scope, Send
 from fairlead.http.docs import Docs
 from fairlead.http.health import Health
 from fairlead.http.inference import Inference
@@ -48,7 +48,7 @@ class Routes:
             self.calls["/v1" + path] = inference(operation, dialects[openai])
             self.calls[OPENROUTER + path] = inference(operation, dialects[openrouter])
         self._dialects = dialects
-        self.rest = Rim(_router(models, usage, health), self._spelling, seen)
+        self.rest = Rim(_router(models, usage, health), self.spelling, seen)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,11 +60,14 @@ class Routes:
             app = self.rest
         return await app(scope, receive, send)
 
-    def _spelling(self, scope: Scope) -> Callable[[FairleadError], bytes]:
-        """How an error is told where no call is taken."""
-        if any(name == b"anthropic-version" for name, _ in scope["headers"]):
+    def spelling(self, path: str, headers: Iterable[Header]) -> Callable[[FairleadError], bytes]:
+        """How an error is told to whoever asks for `path`."""
+        call = self.calls.get(path)
+        if call is not None:
+            return call.protocol.encode_error
+        if any(name == b"anthropic-version" for name, _ in headers):
             return self._dialects["anthropic-messages"].encode_error
-        return self._dialects["openrouter-chat" if scope["path"].startswith(OPENROUTER) else "openai-chat"].encode_error
+        return self._dialects["openrouter-chat" if path.startswith(OPENROUTER) else "openai-chat"].encode_error
 
 
 async def _decline(scope: Scope, receive: Receive, send: Send) -> None:

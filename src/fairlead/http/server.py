@@ -1,12 +1,15 @@
 """The server at the rim: uvicorn's HTTP protocol, hardened, and a way to stop that loses nothing.
 
-What no ASGI application can do is done here. Headers are bounded, in size and in time; what follows the body is no
-header; a body that does not come is 408; a client that goes away cancels its call at once, end of file included; a
-connection too many is 503; an answer leaves in one write. One ticker looks after all deadlines.
+What no ASGI application can do is done here. Headers are bounded, in size, number and time, and those of all
+connections together; what follows the body is no header; a body that does not come is 408; a client that goes away
+cancels its call at once, end of file included; a connection too many is 503; an answer leaves in one write. What is
+refused here is told in the dialect of the path that was asked for, as far as it is known. One ticker looks after all
+deadlines.
 """
 
 import asyncio
 import logging
+import math
 import re
 import resource
 import select
@@ -19,23 +22,28 @@ from functools import partial
 from typing import Any, NoReturn
 
 import httptools
-import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from fairlead.call import new_id
-from fairlead.http.asgi import App, Scope
+from fairlead.errors import FairleadError, HeadersTooLarge, InvalidRequest, TlsRequired, Unavailable
+from fairlead.http.asgi import App, Header, Scope
 from fairlead.http.browsers import HSTS, POLICY, SECURITY, Origins, preflight
 from fairlead.http.client import CANCELS
 from fairlead.http.exchange import STATUS_LINES, Exchange, Serve
 from fairlead.http.guard import Guard
+from fairlead.http.identity import request_id
 from fairlead.http.tls import Certificate
+from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.server")
 
 MAX_HEAD_BYTES = 64 << 10
+MAX_HEAD_LINES = 1000
+_FEW_HEAD_BYTES = 4 * MAX_HEAD_LINES  # not worth a refusal if there is more to come, and too few for too many lines
+_AT_ONCE_BYTES = 64 << 10  # of a read that may have more than one request in it
 _MAX_UNREAD_BYTES = 64 << 10  # of a request's body; beyond it the socket is left alone
 _MAX_OVERHEAD_BYTES = 64 << 10  # of framing, beyond the size of the body itself
 _MAX_PIPELINED = 64
@@ -51,7 +59,11 @@ _FEW_CONNECTIONS = 16  # that any address may have
 _NEVER = float("inf")
 _GONE = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux only; elsewhere a hang-up is seen when it is read
 _LOOKED_AT = frozenset({b"host", b"expect", b"transfer-encoding"})
+_TOO_MUCH = "The gateway has as much to read as it may hold."
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})  # for probes, which come plain and tell nothing
+
+# How errors are told to whoever asks for a path, with these headers; "" if the path is not known.
+Spelling = Callable[[str, Sequence[Header]], Callable[[FairleadError], bytes]]
 
 
 def raise_descriptor_limit() -> int:
@@ -90,12 +102,14 @@ class EdgeServer:
         trusted_proxies: Sequence[str] = (),
         certificate: Certificate | None = None,
         require_tls: bool = False,
+        spelling: Spelling | None = None,
         on_drain: Callable[[], None],
         interrupted: str,
     ) -> None:
         """`calls`: the paths that take calls, and what serves them without ASGI between; all else goes to `app`.
 
         `writes`: those of the connections that the answers come from.
+        `spelling`: how what is refused here is told; as OpenAI does, unless it is given.
         `on_drain` is called as soon as draining begins; `interrupted` is the message of the cancellation that calls
         get which are still open at its end."""
         self.header_seconds, self.body_seconds, self.idle_seconds = header_seconds, body_seconds, idle_seconds
@@ -104,6 +118,8 @@ class EdgeServer:
         self.calls = {path.encode(): (path, serve) for path, serve in (calls or {}).items()}
         self.writes = writes or Writes()
         self.max_unread_bytes, self.unread_bytes = max_unread_bytes, 0
+        self.head_bytes = 0  # of heads that are not whole; as many of them as of bodies that nobody has read
+        self.spelling = spelling or _as_openai
         self.origins = Origins(allowed_origins)
         self.guard = Guard(
             per_address=max_connections_per_address or max(self.max_connections // 2, _FEW_CONNECTIONS),
@@ -248,9 +264,13 @@ class Edge(HttpToolsProtocol):
         self.unsent, self.unsent_since = 0, 0.0  # bytes that the client has not taken
         self.head_open = True
         self.host = b""  # the last one that was looked at
-        self.partial = b""  # of a head
-        self.begun, self.begun_bytes = False, 0  # a head that the parser has, and how much of it came later
+        self.partial: bytes | bytearray = b""  # of a head; of one that is `begun`, what came since, and 3 bytes before
+        self.begun = False  # a head, by the parser itself: it came behind another request
+        self.held = 0  # bytes of a head that is not whole
+        self.url, self.headers = b"", []  # of what comes in, as far as it came
         self.body_bytes = self.raw_bytes = 0
+        self.seen = self.headers, 0, 0  # `body_bytes` and `raw_bytes` when the last of a body came
+        self.ahead = 0  # bytes of the read that follow on the head in it
         self.body_began = 0.0
         self.unwritten = b""  # until the turn of the loop ends
         self.deaf = False  # what still comes in is thrown away
@@ -268,17 +288,19 @@ class Edge(HttpToolsProtocol):
         if count > (2 * most if alone else most):
             transport.abort()  # not even words for it
         elif not alone:
-            self.refuse(503, "service_unavailable", "Your address has as many connections as it may have.")
+            self.refuse(Unavailable("Your address has as many connections as it may have."))
         elif count > most:
-            self.refuse(503, "service_unavailable", "The gateway has as many connections as it may have.")
+            self.refuse(Unavailable("The gateway has as many connections as it may have."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.edge.guard.leave(self.address)
         self.unwritten = b""
         self.hang_up()
+        self._forget_head()
         self.flow.resume_writing()
         self.parser = None  # type: ignore[assignment]
+        self.current = self.parsed = None  # they know us
         self.edge.left()
 
     def eof_received(self) -> None:
@@ -354,26 +376,48 @@ class Edge(HttpToolsProtocol):
             data, self.unwritten = self.unwritten, b""
             self.transport.write(data)
 
-    def refuse(self, status: int, code: str, message: str) -> None:
-        """Answer for the application, if nothing is out yet, and close."""
+    def refuse(self, error: FairleadError, *, line: bytes = b"") -> None:
+        """Answer for the application, if nothing is out yet, and close. `line`: that of a request that nobody has
+        looked at."""
         if self.refused:
             return
         self.refused = True
         current = self.current
         if current is None or not current.started:
-            retry = b"true" if status == 503 else b"false"
-            kind = "api_error" if status >= 500 else "invalid_request_error"
-            body = msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+            method, path, headers = self._asked(line)
+            body = self.edge.spelling(path, headers)(error)
+            told = next((value for name, value in headers if name == b"x-request-id"), None)
             head = (
                 b"content-type: application/json\r\ncontent-length: %d\r\nx-should-retry: %b\r\nx-request-id: %b\r\n"
-                % (len(body), retry, new_id().encode())
+                % (
+                    len(body),
+                    b"true" if error.retryable else b"false",
+                    (request_id(told) or new_id()).encode(),
+                )
             )
-            if status == 503:
-                head += b"retry-after: 1\r\n"
-            line = STATUS_LINES[status]
-            self.write(line + self.edge.head(secure=self.secure) + head + b"connection: close\r\n\r\n" + body)
+            if error.retry_after is not None:
+                head += b"retry-after: %d\r\n" % math.ceil(error.retry_after)
+            head = STATUS_LINES[error.status] + self.edge.head(secure=self.secure) + head + b"connection: close\r\n\r\n"
+            self.write(head if method == b"HEAD" else head + body)
         self.hang_up()
+        self._forget_head()
         self.linger()
+
+    def _asked(self, line: bytes) -> tuple[bytes, str, Sequence[Header]]:
+        """Method, path and headers of what is refused, as far as they are known."""
+        if self.current is not None:
+            return self.current.method.encode(), self.current.path, self.current.headers
+        method, target, headers = b"", self.url, self.headers
+        if line:
+            headers = []
+            method, target, _ = line.split(b" ") if line.count(b" ") == 2 else (b"", b"", b"")
+        elif target and self.parser is not None:
+            method = self.parser.get_method()
+        try:
+            path = (httptools.parse_url(target).path or b"").decode("ascii") if target else ""
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            path = ""
+        return method, path, headers
 
     def linger(self) -> None:
         """Read on for a moment and throw it away: closing at once would reset the answer on its way."""
@@ -388,6 +432,9 @@ class Edge(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refused or self.deaf or self.parser is None:
             return
+        if len(data) > _AT_ONCE_BYTES and (self.head_open or self.coded or self._left() < len(data)):
+            self._in_pieces(data)
+            return
         if self.head_open:
             data = self._head(data)
             if not data:
@@ -400,22 +447,61 @@ class Edge(HttpToolsProtocol):
             self.deaf = True
         except httptools.HttpParserError as error:
             if not self.refused and not self.deaf:
-                self._refuse_last(400, "invalid_request", f"The request is not HTTP/1.1 ({_reason(error)}).")
+                self._refuse_last(InvalidRequest(f"The request is not HTTP/1.1 ({_reason(error)})."))
             return
-        if self.raw_bytes > 2 * self.body_bytes + _MAX_OVERHEAD_BYTES:
-            self.refuse(400, "invalid_request", "The request's chunks are mostly framing.")
+        if self.begun:
+            self._parser_has_begun(data)
+        elif self.raw_bytes > _MAX_OVERHEAD_BYTES and self.coded and self._is_framing():
+            self.parsed = self.queued[-1] if self.queued else self.current  # though it may have come whole
+            self._refuse_last(InvalidRequest("The request's chunks are mostly framing."))
 
-    def _refuse_last(self, status: int, code: str, message: str) -> None:
+    def _in_pieces(self, data: bytes) -> None:
+        """A large read, as if it had come in several: the parser does not tell where in it a request begins or ends, so
+        that of what frames a body it is only the first piece and the last that may escape the count."""
+        begin = 0
+        while begin < len(data) and not (self.refused or self.deaf):
+            size = _AT_ONCE_BYTES
+            if not self.head_open:
+                size = size if self.coded else max(1, self._left())
+                self.data_received(memoryview(data)[begin : begin + size])  # type: ignore[arg-type]  # nobody searches it
+                begin += size
+                continue
+            if not self.partial and not self.begun:
+                if data[begin] in b"\r\n":
+                    data, begin = data[begin:].lstrip(b"\r\n"), 0
+                end = data.find(b"\r\n\r\n", begin, begin + size)
+                size = end + 4 - begin if end >= 0 else size
+            self.data_received(data[begin : begin + size])
+            begin += size
+
+    def _is_framing(self) -> bool:
+        """Whether too much of what came of a body frames it, or of what came last: the parser keeps trailers."""
+        seen_in, seen, raw_bytes = self.seen
+        if seen_in is not self.headers or seen != self.body_bytes:
+            raw_bytes = self.raw_bytes
+            self.seen = self.headers, self.body_bytes, raw_bytes
+        return (
+            self.raw_bytes > 2 * self.body_bytes + _MAX_OVERHEAD_BYTES
+            or self.raw_bytes - raw_bytes > _MAX_OVERHEAD_BYTES
+        )
+
+    def _left(self) -> int:
+        """How much is still to come of a body whose length was told."""
+        told = next((value for name, value in self.headers if name == b"content-length"), b"0")
+        return int(told) - self.body_bytes
+
+    def _refuse_last(self, error: FairleadError, *, line: bytes = b"") -> None:
         """Refuse what came last; a call that came whole before it keeps its answer, and the connection ends there."""
+        if self.queued and self.queued[-1] is self.parsed:  # it waits behind others
+            self.queued.pop().drop()
+            self.parsed = None
         before = self.queued[-1] if self.queued else self.current
         if before is None or before is self.parsed or before.complete:
-            self.refuse(status, code, message)
+            self.refuse(error, line=line)
             return
         before.keep_alive = False
         self.deaf = True
-
-    def _too_long(self) -> None:
-        self._refuse_last(431, "headers_too_large", f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
+        self._forget_head()
 
     def _head(self, data: bytes) -> bytes:
         """What to parse of a head that comes in: nothing until it is whole.
@@ -424,39 +510,95 @@ class Edge(HttpToolsProtocol):
         protocol's: https://www.rfc-editor.org/rfc/rfc9110#section-7.8 lets a server ignore it.
         """
         if self.begun:
-            return self._more_of_head(data)
-        if not self.partial:
-            data = data.lstrip(b"\r\n")  # https://www.rfc-editor.org/rfc/rfc9112#section-2.2
-            if data and self.current is None:
-                self.deadline = self.loop.time() + self.edge.header_seconds
+            return self._rest_of_head(data)
         if self.partial:
-            data, self.partial = self.partial + data, b""
-        end = data.find(b"\r\n\r\n")
-        if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
-            self._too_long()
-            return b""
+            data, end = self._joined(data)
+        else:
+            data = data.lstrip(b"\r\n")  # https://www.rfc-editor.org/rfc/rfc9112#section-2.2
+            if not data:
+                return b""
+            if self.current is None:
+                self.deadline = self.loop.time() + self.edge.header_seconds
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self.partial = bytearray(data)
+                self._hold(len(data))
         if end < 0:
-            self.partial = data
             return b""
-        if data.find(b" HTTP/", 0, data.find(b"\r\n")) < 0:  # the parser knows RTSP, too
-            self._refuse_last(400, "invalid_request", "The request is not HTTP/1.1.")
+        line = data.find(b"\r\n")
+        if end > _FEW_HEAD_BYTES and (end > MAX_HEAD_BYTES or data.count(b"\n", 0, end) > MAX_HEAD_LINES):
+            self._refuse_last(_too_long(), line=data[:line])
             return b""
+        if data.find(b" HTTP/", 0, line) < 0:  # the parser knows RTSP, too
+            self._refuse_last(InvalidRequest("The request is not HTTP/1.1."), line=b"?")
+            return b""
+        self.ahead = len(data) - end - 4
         if b"upgrade" in data[:end].lower():
             data = _UPGRADE.sub(rb"\1x-upgrade", data[:end]) + data[end:]
         return data
 
-    def _more_of_head(self, data: bytes) -> bytes:
-        """The parser has begun a head by itself, which came behind another request and was not whole."""
-        self.begun_bytes += len(data)
-        if self.begun_bytes > MAX_HEAD_BYTES and b"\r\n\r\n" not in data[:MAX_HEAD_BYTES]:
-            self._too_long()
+    def _joined(self, data: bytes) -> tuple[bytes, int]:
+        """A head that has come, and where it ends in what has come; -1 if it has not. What was looked at before is not
+        looked at again: it may come byte by byte."""
+        held = self.partial
+        assert isinstance(held, bytearray)
+        seen = len(held) - 3
+        held += data
+        end = held.find(b"\r\n\r\n", max(0, seen))
+        if end < 0:
+            self._hold(len(held))
+            return b"", -1
+        self._forget_head()
+        return bytes(held), end
+
+    def _hold(self, size: int) -> None:
+        """`size` bytes of a head are here, and more has to come."""
+        edge = self.edge
+        edge.head_bytes += size - self.held
+        self.held = size
+        too_long = len(self.partial) - 3 > MAX_HEAD_BYTES  # without what may be of its end
+        if too_long or (size > _FEW_HEAD_BYTES and edge.head_bytes > edge.max_unread_bytes):
+            line = b"" if self.begun else bytes(self.partial.partition(b"\r\n")[0])
+            self._refuse_last(_too_long() if too_long else Unavailable(_TOO_MUCH), line=line)
+
+    def _forget_head(self) -> None:
+        """What is here of a head that is not whole is given away."""
+        self.partial = b""
+        self.edge.head_bytes -= self.held
+        self.held = 0
+
+    def _parser_has_begun(self, data: bytes) -> None:
+        """In `data`, the parser has come to a head that is not whole. It gets the rest at once: piece by piece it would
+        copy again and again."""
+        self.partial = bytearray(bytes(data[-3:]).rjust(3))  # the end of the head may have begun
+        if len(self.headers) > MAX_HEAD_LINES:
+            self._refuse_last(_too_long())
+        else:
+            self._hold(len(data))
+        if self.refused or self.deaf:
+            self.parser = None  # type: ignore[assignment]  # with what it has of the head
+
+    def _rest_of_head(self, data: bytes) -> bytes:
+        """What to parse of a head that the parser has begun."""
+        held = self.partial
+        assert isinstance(held, bytearray)
+        seen = len(held) - 3
+        held += data
+        end = held.find(b"\r\n\r\n", seen)
+        if end < 0:
+            self._hold(self.held + len(data))
             return b""
-        return data
+        self._forget_head()
+        if end - 3 > MAX_HEAD_BYTES or len(self.headers) + held.count(b"\n", 3, end) > MAX_HEAD_LINES:
+            self._refuse_last(_too_long())
+            return b""
+        self.ahead = len(held) - end - 4
+        return bytes(held[3:])
 
     def on_message_begin(self) -> None:
-        self.begun, self.begun_bytes = True, 0
+        self.begun = True
         self.url = b""
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers = []
         self.expect_100_continue = False
         self.head_open = True
         self.hosts = 0
@@ -486,12 +628,12 @@ class Edge(HttpToolsProtocol):
             self.expect_100_continue = True
 
     def _malformed(self, why: str) -> NoReturn:
-        self._refuse_last(400, "invalid_request", f"The request is malformed. {why}")
+        self._refuse_last(InvalidRequest(f"The request is malformed. {why}"))
         raise ValueError(why)
 
     def on_headers_complete(self) -> None:
         self.head_open = self.begun = False
-        self.raw_bytes = self.body_bytes = 0
+        self.raw_bytes, self.ahead, self.body_bytes = self.ahead, 0, 0
         self.body_began = self.loop.time()
         version = self.parser.get_http_version()
         if version != "1.1" or self.hosts != 1:
@@ -507,14 +649,14 @@ class Edge(HttpToolsProtocol):
         path, serve = self.edge.calls.get(self.url) or self._target(method, version, address, secure=secure)
         cors = b""
         if self.edge.require_tls and not secure and path not in _OPEN_PATHS:
-            self._refuse_last(403, "tls_required", "This gateway is used over TLS only: ask with https://.")
+            self._refuse_last(TlsRequired())
             raise ValueError("not over TLS")
         if self.edge.origins:
             cors = self.edge.origins.lines(self.headers)
             if self.edge.origins.is_preflight(method, self.headers):
                 serve = preflight
-        if len(self.queued) >= _MAX_PIPELINED:
-            self._enough()
+        if self.current is not None:
+            self._check_behind()
         keep = version != "1.0" and self.parser.should_keep_alive()
         exchange = self.parsed = Exchange(
             self, method, path, self.headers, version, serve, address,
@@ -524,6 +666,14 @@ class Edge(HttpToolsProtocol):
             self._start(exchange)
             return
         self.queued.append(exchange)
+
+    def _check_behind(self) -> None:
+        """What comes behind a request that is being answered is within its limits."""
+        if len(self.headers) > MAX_HEAD_LINES:  # the parser came to it by itself
+            self._refuse_last(_too_long())
+            raise ValueError("too many lines")
+        if len(self.queued) >= _MAX_PIPELINED:
+            self._enough()
 
     def _target(self, method: str, version: str, address: str, *, secure: bool) -> tuple[str, Serve]:
         """The path that is asked for, and what serves it."""
@@ -579,7 +729,8 @@ class Edge(HttpToolsProtocol):
         elif unread > _MAX_UNREAD_BYTES:
             self.flow.pause_reading()
         if unread > _MAX_UNREAD_BYTES and self.edge.unread_bytes > self.edge.max_unread_bytes:
-            self.refuse(503, "service_unavailable", "The gateway has as much to read as it may hold.")
+            self._refuse_last(Unavailable(_TOO_MUCH))
+            raise ValueError("too much to read")
 
     def _enough(self) -> NoReturn:
         """What has come is answered; what follows is not heard, and has to be sent again. It is still read: nothing
@@ -624,6 +775,16 @@ class Edge(HttpToolsProtocol):
             self.flow.resume_reading()
             patience = self.edge.header_seconds if self.partial or self.begun else self.edge.idle_seconds
             self.deadline = self.loop.time() + patience
+
+
+def _too_long() -> HeadersTooLarge:
+    return HeadersTooLarge(
+        f"The headers are longer than {MAX_HEAD_BYTES} bytes, or have more than {MAX_HEAD_LINES} lines."
+    )
+
+
+def _as_openai(path: str, headers: Sequence[Header]) -> Callable[[FairleadError], bytes]:
+    return OpenAIChat().encode_error
 
 
 async def _over_asgi(app: App, scope: Scope, exchange: Exchange) -> None:
