@@ -8,7 +8,8 @@ moves on to the next endpoint. `settle` is no coroutine and runs however a call 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -16,14 +17,14 @@ from fairlead import policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
 from fairlead.call import Attempt, Call, Outcome, Reply, Write
-from fairlead.catalog import Catalog
+from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
 from fairlead.protocols import Summary, Wire
 from fairlead.protocols.sse import EventCutter
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
-from fairlead.resources import Endpoint
+from fairlead.resources import Credential, Endpoint, Provider
 from fairlead.routing import retry
 from fairlead.translation import Stream, Translation, between, speaks_chat
 from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
@@ -46,6 +47,8 @@ class _Leg(Struct, frozen=True):
     translation: Translation
     origin: Origin
     transport: Transport
+    credential: Credential | None
+    secrets: tuple[str, ...]  # what is sent there and shall not come back
 
 
 class Pipeline:
@@ -68,6 +71,7 @@ class Pipeline:
         self.wires, self.transports, self.buffers = wires, transports, buffers
         self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
         self._legs: dict[tuple[Wire, int, bool], _Leg] = {}
+        self._world: Snapshot | None = None  # that they are of
 
     async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
@@ -101,6 +105,9 @@ class Pipeline:
 
     def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list["_Leg"]:
         """Those of `endpoints` that can answer in the client's protocol. Raises InvalidRequest if none can."""
+        if call.snapshot is not self._world:
+            self._legs.clear()
+            self._world = call.snapshot
         legs = []
         for endpoint in endpoints:
             leg = self._legs.get((call.protocol, id(endpoint), call.needs_words)) or self._leg(call, endpoint)
@@ -123,7 +130,12 @@ class Pipeline:
         provider = endpoint.provider
         origin = Origin.of(provider.base_urls[wire.name], provider.ca_file)
         translation = between(call.protocol, wire, needs_words=call.needs_words)
-        leg = _Leg(endpoint, wire, translation, origin, self.transports[origin.scheme])
+        assert call.snapshot is not None
+        credential = call.snapshot.credentials.get(provider.name)
+        leg = _Leg(
+            endpoint, wire, translation, origin, self.transports[origin.scheme], credential,
+            tuple(_secrets(provider, credential)),
+        )  # fmt: skip
         if len(self._legs) >= _REMEMBERED:
             self._legs.clear()
         self._legs[call.protocol, id(endpoint), call.needs_words] = leg
@@ -153,18 +165,18 @@ class Pipeline:
                 await self.ledger.durable(number)
             response = await leg.transport.send(request)
             attempt.status, attempt.sends = response.status, request.sends
-            attempt.upstream_request_id = _request_id(response.headers, call, endpoint)
+            attempt.upstream_request_id = _request_id(response.headers, leg.secrets)
             if not 200 <= response.status < 300:
                 raise await self._refusal(wire, response)
             if call.envelope.stream:  # type: ignore[union-attr]
-                return await self._open(call, attempt, translation, response)
+                return await self._open(call, attempt, leg, response)
             return await self._whole(call, attempt, translation, response)
         except BaseException as error:
             if response is not None:
                 response.close()
             if isinstance(error, UpstreamError):
                 error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
-                _conceal(error, call, endpoint)
+                _conceal(error, leg.secrets)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
             if attempt.outcome is None:
                 attempt.sends = request.sends
@@ -185,7 +197,7 @@ class Pipeline:
             provider,
             wire.name,
             wire.path(endpoint.model, call.envelope.stream),
-            snapshot.credentials.get(provider.name),
+            leg.credential,
             call.headers if translation.passes else None,
         )
         trace = call.headers.get(b"traceparent")
@@ -210,7 +222,11 @@ class Pipeline:
     # ---- whole answers
 
     async def _whole(self, call: Call, attempt: Attempt, translation: Translation, response: UpstreamResponse) -> Reply:
-        body = await self._read(response, self.max_response_bytes)
+        body = response.whole()
+        if body is None:
+            body = await self._read(response, self.max_response_bytes)
+        elif len(body) > self.max_response_bytes:
+            raise _too_large(self.max_response_bytes)
         if not body:
             raise UpstreamBroken("its answer was empty")
         attempt.content_bytes = len(body)
@@ -248,15 +264,16 @@ class Pipeline:
                 if size > limit:
                     if cut:
                         break
-                    raise UpstreamBroken(f"its answer is larger than {limit} bytes (server.max_response_bytes)")
+                    raise _too_large(limit)
         finally:
             self.buffers.release(held)
         return first if len(chunks) == 1 else b"".join(chunks)
 
     # ---- streams
 
-    async def _open(self, call: Call, attempt: Attempt, translation: Translation, response: UpstreamResponse) -> Reply:
+    async def _open(self, call: Call, attempt: Attempt, leg: "_Leg", response: UpstreamResponse) -> Reply:
         """Read up to the first content, then hand over to the relay."""
+        translation = leg.translation
         kind = response.headers.get(b"content-type", b"text/event-stream")
         if not kind.lower().startswith(b"text/event-stream"):
             raise await self._not_a_stream(translation.wire, response, kind)
@@ -281,13 +298,14 @@ class Pipeline:
         _note(attempt, stream.summary)
         attempt.content_bytes = came
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        finish = partial(self._finish, call, attempt, leg, response, stream)
 
         async def pour(write: Write) -> bytes:
             relay = Relay(attempt, stream, cutter, self.ledger, self.buffers, write)
-            return await self._relay(call, attempt, response, stream, relay, bytes(held))
+            return await self._relay(call, attempt, response, stream, relay, bytes(held), finish)
 
         def close(error: BaseException | None) -> None:
-            self._finish(call, attempt, response, stream, None if stream.done else error or asyncio.CancelledError())
+            finish(None if stream.done else error or asyncio.CancelledError())
 
         return Reply(200, headers + _downstream(attempt), relay=pour, close=close)
 
@@ -301,7 +319,14 @@ class Pipeline:
         return UpstreamBroken(f"it answered {kind[:60].decode('latin-1')!r} where a stream was asked for")
 
     async def _relay(
-        self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, relay: Relay, held: bytes
+        self,
+        call: Call,
+        attempt: Attempt,
+        response: UpstreamResponse,
+        stream: Stream,
+        relay: Relay,
+        held: bytes,
+        finish: Callable[[BaseException | None], FairleadError],
     ) -> bytes:
         """Relay what follows on `held`, the first of it; gives the client's last bytes, once the record is made."""
         try:
@@ -310,14 +335,14 @@ class Pipeline:
                 await relay.begin(held)
                 await relay.run(response)
                 held = relay.rest
-            self._finish(call, attempt, response, stream, None)
+            finish(None)
             if self.ledger.waits:
                 await self._secured(self.ledger.written)
             return held
         except FairleadError as error:
-            return call.protocol.encode_error_event(self._finish(call, attempt, response, stream, error))
+            return call.protocol.encode_error_event(finish(error))
         except BaseException as error:
-            self._finish(call, attempt, response, stream, error)
+            finish(error)
             raise
 
     async def _secured(self, number: int) -> None:
@@ -328,12 +353,18 @@ class Pipeline:
             log.error("a settlement is not on the disk: %s", error)
 
     def _finish(
-        self, call: Call, attempt: Attempt, response: UpstreamResponse, stream: Stream, error: BaseException | None
+        self,
+        call: Call,
+        attempt: Attempt,
+        leg: "_Leg",
+        response: UpstreamResponse,
+        stream: Stream,
+        error: BaseException | None,
     ) -> FairleadError:
         """A stream is over: note what it said, let go of the upstream, settle. Gives what the client may hear."""
         if isinstance(error, UpstreamError):
             error.provider = attempt.endpoint.provider.name
-            _conceal(error, call, attempt.endpoint)
+            _conceal(error, leg.secrets)
         if attempt.outcome is None:
             _note(attempt, stream.summary)
             response.close(ended=stream.done)
@@ -392,36 +423,37 @@ INTERRUPTED = "the gateway is shutting down"  # the message of a cancellation th
 
 
 def _note(attempt: Attempt, summary: Summary) -> None:
-    attempt.upstream_id, attempt.upstream_model = _short(summary.id), _short(summary.model)
-    attempt.finish_reason, attempt.usage = _short(summary.finish_reason), summary.usage
+    # What a provider calls something is kept short.
+    attempt.upstream_id, attempt.upstream_model = summary.id and summary.id[:200], summary.model and summary.model[:200]
+    attempt.finish_reason, attempt.usage = summary.finish_reason and summary.finish_reason[:200], summary.usage
 
 
-def _short(text: str | None) -> str | None:
-    """What a provider calls something, short enough to be kept."""
-    return text[:200] if text is not None else None
+def _too_large(limit: int) -> UpstreamBroken:
+    return UpstreamBroken(f"its answer is larger than {limit} bytes (server.max_response_bytes)")
 
 
-def _request_id(headers: Mapping[bytes, bytes], call: Call, endpoint: Endpoint) -> str | None:
-    value = headers.get(b"x-request-id") or headers.get(b"request-id")
-    if not value:
-        return None
-    told = value.decode("latin-1")[:200]
-    return None if any(secret in told for secret in _secrets(call, endpoint)) else told
-
-
-def _secrets(call: Call, endpoint: Endpoint) -> Iterator[str]:
-    """What was sent to the provider of `endpoint` and shall not come back from it."""
-    assert call.snapshot is not None
-    credential = call.snapshot.credentials.get(endpoint.provider.name)
+def _secrets(provider: Provider, credential: Credential | None) -> Iterator[str]:
+    """What is sent to `provider` and shall not come back from it."""
     if credential is not None:
         yield credential.value
-    for value in endpoint.provider.headers.values():
+    for value in provider.headers.values():
         if len(value) >= _SHORTEST_SECRET:
             yield value
 
 
-def _conceal(error: UpstreamError, call: Call, endpoint: Endpoint) -> None:
-    for secret in _secrets(call, endpoint):
+def _request_id(headers: Mapping[bytes, bytes], secrets: Iterable[str]) -> str | None:
+    value = headers.get(b"x-request-id") or headers.get(b"request-id")
+    if not value:
+        return None
+    told = value.decode("latin-1")[:200]
+    for secret in secrets:
+        if secret in told:
+            return None
+    return told
+
+
+def _conceal(error: UpstreamError, secrets: Iterable[str]) -> None:
+    for secret in secrets:
         error.hide(secret)
 
 

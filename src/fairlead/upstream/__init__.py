@@ -62,6 +62,10 @@ class UpstreamResponse(Protocol):
     headers: dict[bytes, bytes]  # names in lower case; of several equal ones the first
     sends: int  # 2: the request was sent again because a reused connection had gone stale
 
+    def whole(self) -> bytes | None:
+        """The whole body, if all of it is here, and not read yet; None: `read` it."""
+        ...
+
     async def read(self) -> bytes:
         """The next chunk of the body, b"" at its end. Raises UpstreamTimeout, UpstreamBroken."""
         ...

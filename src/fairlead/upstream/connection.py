@@ -73,6 +73,15 @@ class Response:
                 raise self._error
             await self._news()
 
+    def whole(self) -> bytes | None:
+        """See `UpstreamResponse.whole`."""
+        chunks = self.chunks
+        if not self._ended or self._error is not None or self.gzip is not None or not chunks:
+            return None
+        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        return chunk
+
     async def read(self) -> bytes:
         """The next chunk: all that came since the last. b"" at the end of the body."""
         chunks = self.chunks
@@ -318,7 +327,7 @@ class Connection(asyncio.Protocol):
         if self._timer is None or self._timer_at > started + self._patience:
             self._watch(started + self._patience)
         head, body = request.head, request.body
-        self._head_only = head.startswith(b"HEAD ")
+        self._head_only = not body and head.startswith(b"HEAD ")
         if len(body) <= SMALL_BODY_BYTES:
             if body or not head.startswith((b"GET ", b"HEAD ")):
                 self._unwritten = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)

@@ -45,6 +45,9 @@ class SimulatedResponse:
         self._clock = clock
         self._chunks: Iterator[Chunk] = joined(reply)
 
+    def whole(self) -> None:
+        """It comes in its time."""
+
     async def read(self) -> bytes:
         chunk = next(self._chunks, None)
         if chunk is not None:
