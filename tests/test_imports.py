@@ -50,13 +50,13 @@ ARROWS: dict[str, set[str]] = {
 # library → where it may be imported: the beginning of a path below src/fairlead.
 ADDRESSES: dict[str, tuple[str, ...]] = {
     "alembic": ("storage/",),
-    "httptools": ("upstream/", "http/server.py", "providers/simulator/"),
+    "httptools": ("upstream/", "http/connection.py", "providers/simulator/"),
     "sqlalchemy": ("storage/",),
     "starlette": ("http/",),
     "structlog": ("telemetry/logs.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
-    "uvicorn": ("http/server.py", "cli/serve.py"),
+    "uvicorn": ("http/server.py", "http/connection.py", "cli/serve.py"),
     "uvloop": ("cli/",),
     "watchfiles": ("config/watch.py",),
     "sqlite3": ("storage/",),

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairlead.call import Attempt, Call
+from fairlead.http.connection import Edge
 from fairlead.http.exchange import Exchange
-from fairlead.http.server import Edge
 from gateway import KEY, SIMULATOR, Gateway, gateway
 
 CHAT = "/v1/chat/completions"

@@ -28,7 +28,7 @@ from edge.attack import (
     until,
     whole,
 )
-from fairlead.http.server import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from fairlead.http.connection import MAX_HEAD_BYTES, MAX_HEAD_LINES
 from gateway import KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -136,7 +136,7 @@ async def dripped(door: Door, sent: bytes, drips: bytes) -> str:
 
 async def test_who_speaks_a_byte_at_a_time_is_let_go(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where the answer is out, what still comes is thrown away for so long: RFC 9112 §9.6.
-    monkeypatch.setattr("fairlead.http.server._LINGER_SECONDS", SHORT)
+    monkeypatch.setattr("fairlead.http.connection._LINGER_SECONDS", SHORT)
     told = await asyncio.gather(*(dripped(door, sent, drips) for sent, drips in DRIPS.values()))
     assert not {name: wrong for name, wrong in zip(DRIPS, told, strict=True) if wrong}
 

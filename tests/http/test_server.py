@@ -12,7 +12,8 @@ import pytest
 
 from fairlead.errors import RequestTimeout
 from fairlead.http.asgi import App, Receive, Scope, Send
-from fairlead.http.server import MAX_HEAD_BYTES, EdgeServer
+from fairlead.http.connection import MAX_HEAD_BYTES
+from fairlead.http.server import EdgeServer
 from gateway import environment, split
 
 GET = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
@@ -418,7 +419,7 @@ async def test_who_waits_for_a_body_that_does_not_come_is_told(head: bytes):
 
 
 async def test_a_client_that_was_refused_and_stays_is_let_go(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fairlead.http.server._LINGER_SECONDS", 0.05)
+    monkeypatch.setattr("fairlead.http.connection._LINGER_SECONDS", 0.05)
     async with serving(echo) as running:
         client = await running.connect()
         client.say(POST + b"content-length: 5, 5\r\n\r\n")

@@ -12,7 +12,7 @@ from fairlead.http.asgi import Header, Message
 from fairlead.http.client import ClientGone
 
 if TYPE_CHECKING:
-    from fairlead.http.server import Edge
+    from fairlead.http.connection import Edge
 
 log = logging.getLogger("fairlead.server")
 
