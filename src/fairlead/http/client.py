@@ -32,8 +32,9 @@ class Client(Protocol):
         """The next piece of the body, and whether more follow. Raises ClientGone, RequestTimeout."""
         ...
 
-    def begin(self, status: int, headers: list[Header]) -> None:
-        """Status and headers of the answer; they leave with its first piece."""
+    def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
+        """Status and headers of the answer; they leave with its first piece. `length`: of all of it, if it is known:
+        that is another header."""
         ...
 
     def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
@@ -68,8 +69,8 @@ class AsgiClient:
             self._watcher = _cancelling_on_disconnect(self._receive)
         return message.get("body", b""), more
 
-    def begin(self, status: int, headers: list[Header]) -> None:
-        self._head = status, headers
+    def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
+        self._head = status, headers if length is None else [*headers, (b"content-length", b"%d" % length)]
 
     def write(self, data: bytes) -> Coroutine[Any, Any, None]:
         return self._out(data, more=True)

@@ -28,6 +28,7 @@ from fairlead.http.browsers import preflight
 from fairlead.http.client import CANCELS
 from fairlead.http.exchange import STATUS_LINES, Exchange, Serve
 from fairlead.http.identity import request_id
+from fairlead.http.known import MAX_KNOWN_BYTES, KnownHead
 
 if TYPE_CHECKING:
     from fairlead.http.server import EdgeServer
@@ -39,6 +40,7 @@ _AT_ONCE_BYTES = 64 << 10  # of a read that may have more than one request in it
 _MAX_UNREAD_BYTES = 64 << 10  # of a request's body; beyond it the socket is left alone
 _MAX_OVERHEAD_BYTES = 64 << 10  # of framing, beyond the size of the body itself
 _MAX_PIPELINED = 64
+_LEARNS = 2  # heads in a row that never came again
 _MAX_BEHIND_BYTES = 256 << 10  # of bodies behind the request that is being answered
 _SLOWEST_BYTES_A_SECOND = 1024  # at which a body may come, once `body_seconds` are over
 _HOST = re.compile(rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -73,6 +75,10 @@ class Edge(HttpToolsProtocol):
         self.seen = self.headers, 0, 0  # `body_bytes` and `raw_bytes` when the last of a body came
         self.ahead = 0  # bytes of the read that follow on the head in it
         self.body_began = 0.0
+        self.known: KnownHead | None = None  # of the call before
+        self.learns = _LEARNS
+        self.raw_head = b""  # the one that is being read, if it may be known
+        self.owed = 0  # of a body behind a known head
         self.unwritten = b""  # until the turn of the loop ends
         self.deaf = False  # what still comes in is thrown away
         self.refused = False  # ... and nothing more is answered
@@ -233,6 +239,14 @@ class Edge(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refused or self.deaf or self.parser is None:
             return
+        if self.owed:
+            self._more_of_body(data)
+            return
+        if self.known is not None and self.head_open and self.current is None and not (self.partial or self.begun):
+            digits, begin = self.known.length(data)
+            if begin:
+                self._read_again(self.known, digits, data[begin:])
+                return
         if len(data) > _AT_ONCE_BYTES and (self.head_open or self.coded or self._left() < len(data)):
             self._in_pieces(data)
             return
@@ -255,6 +269,40 @@ class Edge(HttpToolsProtocol):
         elif self.raw_bytes > _MAX_OVERHEAD_BYTES and self.coded and self._is_framing():
             self.parsed = self.queued[-1] if self.queued else self.current  # though it may have come whole
             self._refuse_last(InvalidRequest("The request's chunks are mostly framing."))
+
+    def _read_again(self, known: KnownHead, digits: bytes, data: bytes) -> None:
+        """A known head came, and `data` behind it. The parser is not told."""
+        self.learns = _LEARNS
+        self.headers, self.body_bytes = known.headers(digits), 0
+        self.body_began = self.loop.time()
+        exchange = Exchange(
+            self, "POST", known.path, self.headers, "1.1", known.serve, known.address,
+            secure=known.secure, cors=known.cors, keep_alive=True, expects=False,
+        )  # fmt: skip
+        self._start(exchange)
+        length = int(digits)
+        if length == len(data) <= _MAX_UNREAD_BYTES:
+            self.body_bytes = length
+            exchange.come(data)
+            return
+        self.parsed, self.coded, self.head_open = exchange, False, False
+        self.owed = length
+        self._more_of_body(data)
+
+    def _more_of_body(self, data: bytes) -> None:
+        """Of a body behind a known head, and perhaps what follows it."""
+        owed = self.owed
+        body, rest = (data[:owed], data[owed:]) if len(data) > owed else (data, b"")
+        self.owed = owed - len(body)
+        if body:
+            try:
+                self.on_body(body)
+            except ValueError:  # it was refused
+                return
+        if not self.owed:
+            self.on_message_complete()
+            if rest:
+                self.data_received(rest)
 
     def _in_pieces(self, data: bytes) -> None:
         """A large read, as if it had come in several: the parser does not tell where in it a request begins or ends, so
@@ -334,6 +382,7 @@ class Edge(HttpToolsProtocol):
             self._refuse_last(InvalidRequest("The request is not HTTP/1.1."), line=b"?")
             return b""
         self.ahead = len(data) - end - 4
+        self.raw_head = data[: end + 4] if self.learns and end < MAX_KNOWN_BYTES else b""
         if b"upgrade" in data[:end].lower():
             data = _UPGRADE.sub(rb"\1x-upgrade", data[:end]) + data[end:]
         return data
@@ -463,10 +512,24 @@ class Edge(HttpToolsProtocol):
             self, method, path, self.headers, version, serve, address,
             secure=secure, cors=cors, keep_alive=keep, expects=self.expect_100_continue,
         )  # fmt: skip
+        if self.raw_head:
+            self._learn(exchange)
         if self.current is None:
             self._start(exchange)
             return
         self.queued.append(exchange)
+
+    def _learn(self, exchange: Exchange) -> None:
+        """Remember the head that was just read, if it is one of a call and says nothing unusual."""
+        head, self.raw_head = self.raw_head, b""
+        if self.url not in self.edge.calls or exchange.method != "POST" or self.coded or self.expect_100_continue:
+            return
+        if exchange.keep_alive:
+            self.learns -= 1
+            self.known = KnownHead.of(
+                head, exchange.headers, exchange.path, exchange.serve, exchange.address,
+                secure=exchange.secure, cors=exchange.cors,
+            )  # fmt: skip
 
     def _check_behind(self) -> None:
         """What comes behind a request that is being answered is within its limits."""

@@ -47,7 +47,7 @@ class Exchange:
         self._protocol = protocol
         self.method, self.path, self.headers, self.version, self.serve = method, path, headers, version, serve
         self.address = address  # of the client, as far as it is known
-        self._secure, self._cors = secure, cors
+        self.secure, self.cors = secure, cors
         self.keep_alive = keep_alive
         self._expects = expects  # 100 Continue, before it sends the body
         self._pieces: list[bytes] = []
@@ -61,6 +61,13 @@ class Exchange:
         self._protocol.edge.unread_bytes += len(piece)
         self._wake()
         return self.unread
+
+    def come(self, body: bytes) -> None:
+        """All of the body is here, before anybody has asked for it."""
+        self._pieces.append(body)
+        self.unread = len(body)
+        self._protocol.edge.unread_bytes += len(body)
+        self._more = False
 
     def drop(self) -> None:
         """Nobody will read what came of the body."""
@@ -161,16 +168,16 @@ class Exchange:
 
     # ---- the answer
 
-    def begin(self, status: int, headers: list[Header]) -> None:
+    def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
         """Spell the head; it leaves with the first of the body."""
         edge = self._protocol.edge
-        self._bodiless = status == 204 or status == 304 or self.method == "HEAD"
-        lines = []
-        for header in headers:
-            lines.append(b"%b: %b\r\n" % header)
-            if header[0] == b"content-length":
-                self._length = int(header[1])
-        if self._length is None and not self._bodiless:
+        if status == 204 or status == 304 or self.method == "HEAD":
+            self._bodiless = True
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        if length is not None:
+            self._length = length
+            lines.append(b"content-length: %d\r\n" % length)
+        elif not self._bodiless:
             if self.version == "1.0":
                 self.keep_alive = False
             else:
@@ -184,7 +191,7 @@ class Exchange:
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             raise RuntimeError("a header of the answer breaks its line")
-        self._head = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self._secure] + self._cors + head
+        self._head = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self.secure] + self.cors + head
 
     def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         """A piece of the answer; gives something to wait for while the client does not read."""
@@ -244,14 +251,16 @@ class Exchange:
         """ASGI's send. Waits while the client does not read."""
         if message["type"] == "http.response.start":
             if not self.gone:
-                headers = []
+                headers, length = [], None
                 for name, value in message.get("headers", ()):
                     if name == b"connection":  # it is the edge that knows
                         self.keep_alive &= value.lower() != b"close"
+                    elif name == b"content-length":
+                        length = int(value)
                     else:
                         self._own_policy = self._own_policy or name == b"content-security-policy"
                         headers.append((name, value))
-                self.begin(message["status"], headers)
+                self.begin(message["status"], headers, length)
             return
         data = message.get("body", b"")
         if not message.get("more_body", False):

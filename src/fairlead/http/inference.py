@@ -116,13 +116,12 @@ class Inference:
         kind = headers.get(b"content-type", b"application/json")
         if kind != b"application/json":
             _check_json(kind)
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
             raise UnsupportedMediaType("Send the body as it is: content-encoding is not supported.")
-        length = headers.get(b"content-length")
-        if length is not None and len(length) > 5 and int(length) > limit:
-            raise _too_large(limit)
         body = client.whole()
         if body is None:
+            if int(headers.get(b"content-length", b"0")) > limit:
+                raise _too_large(limit)
             return await self._rest(client)
         if len(body) > limit:
             raise _too_large(limit)
@@ -149,7 +148,7 @@ async def _tell(call: Call, reply: Reply, client: Client) -> None:
     """Send `reply`; its status and headers are out already if the client had to wait long."""
     body = reply.body
     if body is not None:
-        client.begin(reply.status, [*reply.headers, (b"content-length", b"%d" % len(body)), *identity(call)])
+        client.begin(reply.status, [*reply.headers, *identity(call)], len(body))
         call.told = True
         begin = 0
         while len(body) - begin > _PIECE_BYTES:
@@ -183,7 +182,7 @@ async def _refuse(call: Call, error: FairleadError, client: Client) -> None:
         return
     body = protocol.encode_error(error)
     call.status = error.status
-    client.begin(error.status, [*error_headers(error, len(body)), *identity(call)])
+    client.begin(error.status, [*error_headers(error), *identity(call)], len(body))
     call.told = True
     await _taken(client.end(body))
 
@@ -193,11 +192,10 @@ def _can_still_tell(call: Call) -> bool:
     return not call.told or (call.envelope is not None and call.envelope.stream)
 
 
-def error_headers(error: FairleadError, size: int) -> list[Header]:
+def error_headers(error: FairleadError) -> list[Header]:
     """The headers of an error's response: both official SDKs obey `x-should-retry`, so it is always there."""
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % size),
         (b"x-should-retry", b"true" if error.retryable else b"false"),
     ]
     if error.retry_after is not None:

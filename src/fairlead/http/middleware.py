@@ -37,9 +37,8 @@ class Rim:
 
         async def refuse(error: FairleadError) -> None:
             body = self.spelling(scope["path"], scope["headers"])(error)
-            await send_on(
-                {"type": "http.response.start", "status": error.status, "headers": error_headers(error, len(body))}
-            )
+            told = [*error_headers(error), (b"content-length", b"%d" % len(body))]
+            await send_on({"type": "http.response.start", "status": error.status, "headers": told})
             await send_on({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
         try:
