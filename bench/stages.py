@@ -1,18 +1,20 @@
 """What each stage of a call costs, alone and in one process: CPU µs, printed as JSON."""
 
-import asyncio
 import gc
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
+import calls
 from fairlead import policy
 from fairlead.app import WIRES
 from fairlead.auth import Auth
@@ -167,6 +169,7 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
             min(moved() for _ in range(3)),
             strict=True,
         ),
+        ("TLS to the provider: 1 KB out, 1 KB in", calls.tls(1024, cost)),
         ("access log line, written", cost(lambda: log.write(line))),
         ("an event: cut", cost(lambda: cutter.feed(EVENT))),
         ("an event: look at it, relay", cost(lambda: relayed.feed([EVENT]))),
@@ -175,7 +178,17 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
     ]  # fmt: skip
     log.close()
     books.close()
-    return found
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_ANSWER) + _ANSWER
+    whole = partial(calls.whole, body=BODY, answer=answer)
+    return [
+        *found,
+        ("a whole call, but for its sockets", await whole(folder / "whole")),
+        ("   with a head that the connection does not know", await whole(folder / "new", known=False)),
+        ("   from a page: CORS, and a trusted proxy", await whole(folder / "page", server=_PAGE)),
+    ]
+
+
+_PAGE = 'allowed_origins = ["https://app.example"]\ntrusted_proxies = ["127.0.0.1"]'
 
 
 _ANSWER = msgspec.json.encode(
@@ -194,7 +207,7 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 50, 50)  # as `fairlead serve` has it
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(Path(folder)))
+        found = uvloop.run(measure(Path(folder)))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 
