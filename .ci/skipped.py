@@ -18,6 +18,7 @@ def mounts() -> bool:
 # What a reason "not on this machine: NAME" stands for, and whether it is here.
 HERE = {
     "nginx": lambda: shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is not None,
+    "fish": lambda: shutil.which("fish") is not None,
     "node": lambda: shutil.which("node") is not None,
     "root": lambda: os.geteuid() == 0,
     "a user who may not have every port": lambda: os.geteuid() != 0,

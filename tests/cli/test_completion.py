@@ -137,6 +137,15 @@ def test_zsh_and_fish_have_a_script(tmp_path: Path, kind: str, mark: str) -> Non
         assert subprocess.run([program, "-n", tmp_path / "script"], check=False).returncode == 0
 
 
+@pytest.mark.skipif(shutil.which("fish") is None, reason="not on this machine: fish")
+def test_fish_completes_commands_and_options(home: Path) -> None:
+    environ = {**environment(), "HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
+    script = "_FAIRLEAD_COMPLETE=source_fish fairlead | source"
+    code = f"{script}; complete -C 'fairlead dea'; complete -C 'fairlead doctor --off'"
+    done = subprocess.run(["fish", "-c", code], cwd=home, env=environ, capture_output=True, text=True, timeout=60)
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["deadletters", "--offline"]
+
+
 # ---- help
 
 
