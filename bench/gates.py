@@ -17,8 +17,8 @@ TO_TLS = "CPU a request to TLS, 64 connections, access log on"
 REASONS = {
     REQUEST: "the table of stages tells what the gateway's own work takes; the rest is reading, parsing and writing "
     "HTTP twice, from Python, where nginx has nothing else to do and does it in C.",
-    TO_TLS: "what OpenSSL reads and writes passes through buffers in memory and the loop's own TLS on its way to a "
-    "socket, where nginx lets OpenSSL have the socket.",
+    TO_TLS: "what OpenSSL reads and writes passes through buffers in memory on its way to a socket, where nginx lets "
+    "OpenSSL have the socket; the rest is as without TLS.",
 }
 
 
