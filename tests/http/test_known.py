@@ -99,6 +99,20 @@ async def test_a_body_may_come_in_pieces(running: Gateway, known: list[bytes], s
     assert len(known) == 1
 
 
+async def test_a_line_end_may_stand_before_a_known_head_in_one_large_read(running: Gateway, known: list[bytes]) -> None:
+    """https://www.rfc-editor.org/rfc/rfc9112#section-2.2"""
+    async with Client(running) as client:
+        await client.say(asked("first"))
+        await client.hear()
+        (connection,) = running.server._state.connections
+        for behind in (b"", asked("second")):
+            connection.data_received(b"\r\n" + asked("x" * 100_000) + behind)
+            assert (await client.hear())[0] == 200
+            if behind:
+                assert "second" in (await client.hear())[1].decode()
+    assert len(known) == 2
+
+
 async def test_requests_behind_it_are_read_as_ever(running: Gateway, known: list[bytes]) -> None:
     async with Client(running) as client:
         await client.say(asked("first"))

@@ -44,7 +44,7 @@ def create(
 
 @app.command("list")
 def list_keys(config: Config = None, json: Json = False) -> None:
-    """Show all keys, without their secrets."""
+    """Show all keys of the database, without their secrets. Those of the file are in it."""
     with _store(config) as store:
         keys = store.list()
     if json:

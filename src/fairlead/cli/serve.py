@@ -21,6 +21,7 @@ from fairlead.cli.options import Config
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import load, located
 from fairlead.errors import InvalidConfig
+from fairlead.resources import ALL_SCOPES
 from fairlead.telemetry import logs
 
 if TYPE_CHECKING:  # 250 ms, which help and completion need not pay
@@ -127,7 +128,9 @@ def _keep_freed_memory() -> None:
 def _greet(house: "House", port: int, secret: str | None) -> None:
     """Say where the gateway is, and the first key, which nobody will be told again."""
     address = f"{'https' if house.settings.tls_certificate else 'http'}://{house.settings.host}:{port}"
-    offered = ", ".join(sorted(house.catalog.current.credentials)) or "none (set OPENAI_API_KEY, ANTHROPIC_API_KEY, …)"
+    world = house.catalog.current
+    offered = ", ".join(sorted(provider.name for provider in world.providers.values() if world.serves(provider)))
+    offered = offered or "none (set OPENAI_API_KEY, ANTHROPIC_API_KEY, …)"
     print(f"fairlead {__version__} listens on {address}; providers: {offered}", flush=True)
     if secret is not None:
-        print(f"\nThe first key, shown only now (scopes: inference, admin:*):\n\n    {secret}\n", flush=True)
+        print(f"\nThe first key, shown only now (scopes: {', '.join(ALL_SCOPES)}):\n\n    {secret}\n", flush=True)

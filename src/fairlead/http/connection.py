@@ -310,6 +310,9 @@ class Edge(HttpToolsProtocol):
         begin = 0
         while begin < len(data) and not (self.refused or self.deaf):
             size = _AT_ONCE_BYTES
+            if self.owed:  # not the parser's
+                self.data_received(data[begin:])
+                return
             if not self.head_open:
                 size = size if self.coded else max(1, self._left())
                 self.data_received(memoryview(data)[begin : begin + size])  # type: ignore[arg-type]  # nobody searches it
