@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gates import REASONS, Gate, gates, medians, ratio
+from gates import REASONS, Gate, gates, least, most, ratio
 from machines import NGINX, ROOT, Providers
 from measurements import LOGGING, Figures
 from peers import Peer
@@ -70,7 +70,7 @@ def _gates(found: list[Gate]) -> list[str]:
 
 
 def _requests(figures: Figures) -> list[str]:
-    cpu, rates = medians(figures.cpu), medians(figures.rates)
+    cpu, rates = least(figures.cpu), most(figures.rates)
 
     def row(shown: str, who: str, upstream: str, connections: int) -> str:
         cells = [
@@ -81,7 +81,7 @@ def _requests(figures: Figures) -> list[str]:
     return [
         "## A request",
         "",
-        "CPU µs, medians; in brackets requests a second. Ratios are of this run.",
+        "CPU µs, the best turn of each row; in brackets requests a second. Ratios are of this run.",
         "",
         "| upstream | connections | nginx | Fairlead | ratio |",
         "|---|---|---|---|---|",
@@ -96,11 +96,11 @@ def _requests(figures: Figures) -> list[str]:
 
 
 def _events(figures: Figures) -> list[str]:
-    events = medians(figures.events)
+    events = least(figures.events)
     return [
         "## An event",
         "",
-        "CPU µs an event of the provider at 100 streams of 50 events a second, medians. Each stream's start is within.",
+        "CPU µs an event of the provider at 100 streams of 50 events a second, the best turn, streams' starts within.",
         "",
         "| nginx | Fairlead, relayed | Fairlead, translated |",
         "|---|---|---|",
@@ -182,7 +182,7 @@ def beside_others(figures: Figures, peers: list[Peer], providers: Providers) -> 
     missing = [peer for peer in peers if peer.name in figures.peers_missing]
     names = ["nginx", "fairlead", *(peer.name for peer in there)]
     titles = [_nginx_version(), "Fairlead", *(f"{peer.title} {peer.version}" for peer in there)]
-    cpu, rates, events = medians(figures.cpu), medians(figures.rates), medians(figures.events)
+    cpu, rates, events = least(figures.cpu), most(figures.rates), least(figures.events)
     events["fairlead"] = events["relayed"]
 
     def row(shown: str, cell: Any) -> str:

@@ -38,8 +38,8 @@ def main() -> None:
         bench = Bench(stack, figures)
         for peer in peers:
             bench.invite(stack, peer)
-        bench.requests(*((1, 3) if quick else (5, 5)))
-        bench.event_costs(*((3, 2) if quick else (5, 5)))
+        bench.requests(*((1, 5) if quick else (5, 6)))
+        bench.event_costs(*((2, 3) if quick else (5, 6)))
         bench.first_tokens(*((0.4, 7) if quick else (3, 9)))
         bench.weigh()
         bench.thousand_streams(4 if quick else 30)
