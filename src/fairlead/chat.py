@@ -26,12 +26,24 @@ class Opaque(Struct, frozen=True, tag="opaque"):
     raw: Raw  # the JSON value as it stood there
 
 
+class Citation(Struct, frozen=True):
+    """Where something that a text says stands. `raw` is all of it, for the format that told it."""
+
+    url: str | None = None
+    title: str | None = None
+    quote: str | None = None  # the source's words
+    start: int | None = None  # of the text it belongs to: characters from its beginning
+    end: int | None = None  # exclusive
+    raw: Opaque | None = None
+
+
 class Text(Struct, frozen=True, tag="text"):
     """Words, said by either side."""
 
     text: str
     cache: Raw | None = None  # a cache mark: {"type": "ephemeral", "ttl": "5m"}
-    extra: Opaque | None = None  # what its format keeps beside the text (citations, annotations)
+    citations: tuple[Citation, ...] = ()
+    extra: Opaque | None = None  # what its format keeps beside the text, besides citations (a thought's signature)
 
 
 class Reasoning(Struct, frozen=True, tag="reasoning"):
@@ -50,6 +62,7 @@ class ToolUse(Struct, frozen=True, tag="tool_use"):
     name: str
     arguments: str = "{}"
     cache: Raw | None = None
+    extra: Opaque | None = None  # what its format keeps beside it (a thought's signature)
 
 
 class ToolResult(Struct, frozen=True, tag="tool_result"):
@@ -62,9 +75,9 @@ class ToolResult(Struct, frozen=True, tag="tool_result"):
 
 
 class Media(Struct, frozen=True, tag="media"):
-    """An image, a document or a sound: exactly one of `data`, `url`, `file_id` and `text` is there."""
+    """An image, a document, a sound or a film: exactly one of `data`, `url`, `file_id` and `text` is there."""
 
-    kind: Literal["image", "document", "audio"]
+    kind: Literal["image", "document", "audio", "video"]
     mime: str | None = None  # "image/png"; None where the format does not say
     data: str | None = None  # base64
     url: str | None = None  # http(s) address
@@ -182,11 +195,13 @@ class PartStart(Struct, frozen=True, tag="part_start"):
 
 
 class PartDelta(Struct, frozen=True, tag="part_delta"):
-    """More of part `index`: text (of Text and Reasoning), JSON (of a ToolUse's arguments), a signature, an addition."""
+    """More of part `index`: text (of Text and Reasoning), JSON (of a ToolUse's arguments), a signature, citations, an
+    addition."""
 
     index: int
     text: str = ""
     signature: str | None = None
+    citations: tuple[Citation, ...] = ()
     extra: Opaque | None = None
 
 

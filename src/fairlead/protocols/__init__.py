@@ -38,6 +38,29 @@ class Summary(Struct):
     finish_reason: str | None = None  # as the provider spelt it
 
 
+class Encoded(Struct):
+    """A request as a format spells it."""
+
+    body: bytes
+    # What the client asked for and this format cannot say, by the client's names where there are any ("top_k",
+    # "logit_bias"), else by ours ("audio", "citations"); each once, sorted.
+    dropped: tuple[str, ...] = ()
+
+
+class Cutter(Protocol):
+    """Cuts what a provider streams into events of its format, wherever its chunks begin and end: `sse.EventCutter`."""
+
+    held: int  # bytes of an event that is not whole
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The whole events that `chunk` completes. Raises UpstreamBroken for one that is too large or malformed."""
+        ...
+
+    def finish(self) -> bytes:
+        """What came after the last whole event; b"" if nothing did."""
+        ...
+
+
 class StreamReader(Protocol):
     """Reads along one stream of its own format, without translating. `summary` grows as events are seen."""
 
