@@ -31,7 +31,7 @@ from fairlead.http.models import Models
 from fairlead.http.routes import Routes
 from fairlead.http.usage import Usage
 from fairlead.pipeline import Pipeline
-from fairlead.protocols import Wire
+from fairlead.protocols import Asked, Served, Wire
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
@@ -57,10 +57,11 @@ from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.app")
 
+_BOTH: tuple[Wire, ...] = (OpenAIChat(), OpenAICompletions(), AnthropicMessages())
 # What is spoken with providers, and what with clients: OpenRouter's dialects are only a way to answer.
-WIRES: dict[str, Wire] = {wire.name: wire for wire in (OpenAIChat(), OpenAICompletions(), AnthropicMessages())}
-DIALECTS: dict[str, Wire] = {
-    **WIRES,
+WIRES: dict[str, Asked] = {wire.name: wire for wire in _BOTH}
+DIALECTS: dict[str, Served] = {
+    **{wire.name: wire for wire in _BOTH},
     "openrouter-chat": OpenRouterChat(),
     "openrouter-completions": OpenRouterCompletions(),
 }
@@ -171,7 +172,7 @@ class House:
         self._looking_up.close()
         self.database.close()
 
-    def _inference(self, operation: str, dialect: Wire) -> Inference:
+    def _inference(self, operation: str, dialect: Served) -> Inference:
         return Inference(
             operation,
             dialect,

@@ -18,7 +18,7 @@ from fairlead.resources import Endpoint, Principal, Route
 
 if TYPE_CHECKING:
     from fairlead.catalog import Snapshot
-    from fairlead.protocols import Envelope, Wire
+    from fairlead.protocols import Envelope, Served
 
 # Takes a piece of an answer; gives None, or something to wait for before the next one: the client does not read.
 Write = Callable[[bytes], Coroutine[Any, Any, None] | None]
@@ -79,6 +79,7 @@ class Attempt(Struct, eq=False):
     upstream_model: str | None = None  # as the answer names it
     upstream_request_id: str | None = None
     usage: Usage | None = None
+    dropped: tuple[str, ...] = ()  # what the client asked for and `protocol` cannot say: `protocols.Encoded`
     content_bytes: int = 0  # of the answer, as it came: what an estimate can stand on
     guess: Guess = NO_GUESS
     names: "Names | None" = None
@@ -92,7 +93,7 @@ class Call(Struct, eq=False):
     """One client request from its first header to its last byte."""
 
     id: str
-    protocol: "Wire"  # the client's
+    protocol: "Served"  # the client's
     operation: str  # "chat", "completions", "messages"
     headers: Mapping[bytes, bytes]  # names in lower case
     started_us: int

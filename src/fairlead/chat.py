@@ -86,6 +86,7 @@ class Media(Struct, frozen=True, tag="media"):
     name: str | None = None  # file name or title
     detail: str | None = None  # "low" | "high" | "auto", images only
     cache: Raw | None = None
+    extra: Opaque | None = None  # what its format keeps beside it: how it shall be read, an object of its fields
 
 
 Part = Text | Reasoning | ToolUse | ToolResult | Media | Opaque
@@ -107,6 +108,7 @@ class Tool(Struct, frozen=True):
     schema: Raw | None = None
     strict: bool | None = None
     cache: Raw | None = None
+    extra: Opaque | None = None  # what its format keeps beside it: how it may be called, an object of its fields
 
 
 class ToolChoice(Struct, frozen=True):
@@ -236,24 +238,58 @@ class Response(Struct, frozen=True):
     raw_reason: str | None = None
 
 
+class _Growing:
+    """A part that is told in deltas, and what they have added so far."""
+
+    __slots__ = ("citations", "extras", "part", "signature", "texts")
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.texts: list[str] = []
+        self.citations: list[Citation] = []
+        self.extras: list[Opaque] = []
+        self.signature: str | None = None
+
+    def add(self, delta: PartDelta) -> None:
+        self.texts.append(delta.text)
+        self.citations += delta.citations
+        if delta.signature is not None:
+            self.signature = delta.signature
+        if delta.extra is not None:
+            self.extras.append(delta.extra)
+
+    def whole(self) -> Part:
+        text = "".join(self.texts)
+        match self.part:
+            case Text() as part:
+                return msgspec.structs.replace(
+                    part,
+                    text=part.text + text,
+                    citations=(*part.citations, *self.citations),
+                    extra=_gathered(part.extra, self.extras),
+                )
+            case Reasoning() as part:
+                signature = part.signature if self.signature is None else self.signature
+                return msgspec.structs.replace(part, text=part.text + text, signature=signature)
+            case ToolUse() as part:
+                arguments, extra = (part.arguments + text) or "{}", _gathered(part.extra, self.extras)
+                return msgspec.structs.replace(part, arguments=arguments, extra=extra)
+        return self.part
+
+
 def fold(events: Iterable[Event]) -> Response:
     """The response that these events tell. Parts keep the order in which they started."""
     start = Start(id="", model="")
     finish = Finish(reason=None)
-    parts: dict[int, Part] = {}
-    pieces: dict[int, list[str]] = {}
+    parts: dict[int, _Growing] = {}
     for event in events:
         match event:
             case Start():
                 start = event
             case PartStart(index=index, part=part):
-                parts[index], pieces[index] = part, []
-            case PartDelta(index=index, text=text, signature=signature, extra=extra):
-                pieces[index].append(text)
-                if signature is not None:
-                    parts[index] = msgspec.structs.replace(parts[index], signature=signature)
-                if extra is not None:
-                    parts[index] = _with_extra(parts[index], extra)
+                parts[index] = _Growing(part)
+            case PartDelta(index=index):
+                parts[index].add(event)
             case Finish():
                 finish = event
             case PartEnd():
@@ -261,7 +297,7 @@ def fold(events: Iterable[Event]) -> Response:
     return Response(
         id=start.id,
         model=start.model,
-        parts=tuple(_joined(part, "".join(pieces[index])) for index, part in parts.items()),
+        parts=tuple(part.whole() for part in parts.values()),
         finish_reason=finish.reason,
         usage=finish.usage or start.usage,
         created=start.created,
@@ -275,8 +311,9 @@ def tell(response: Response) -> list[Event]:
     events: list[Event] = [Start(id=response.id, model=response.model, created=response.created)]
     for index, part in enumerate(response.parts):
         match part:
-            case Text(text=text, cache=cache, extra=extra):
-                events += [PartStart(index, Text("", cache=cache)), PartDelta(index, text, extra=extra)]
+            case Text(text=text, cache=cache, citations=citations, extra=extra):
+                told = PartDelta(index, text, citations=citations, extra=extra)
+                events += [PartStart(index, Text("", cache=cache)), told]
             case Reasoning(text=text, signature=signature):
                 bare = msgspec.structs.replace(part, text="", signature=None)
                 events += [PartStart(index, bare), PartDelta(index, text, signature=signature)]
@@ -296,22 +333,12 @@ def tell(response: Response) -> list[Event]:
     return events
 
 
-def _joined(part: Part, text: str) -> Part:
-    match part:
-        case Text() | Reasoning():
-            return msgspec.structs.replace(part, text=part.text + text)
-        case ToolUse():
-            return msgspec.structs.replace(part, arguments=(part.arguments + text) or "{}")
-        case _:
-            return part
-
-
-def _with_extra(part: Part, extra: Opaque) -> Part:
-    """`part` with `extra` beside its text; several additions of one format gather in one JSON array."""
-    if not isinstance(part, Text):
-        return part
-    if part.extra is None or part.extra.protocol != extra.protocol:
-        return msgspec.structs.replace(part, extra=extra)
-    held, new = (msgspec.json.decode(raw) for raw in (part.extra.raw, extra.raw))
-    both = (held if isinstance(held, list) else [held]) + (new if isinstance(new, list) else [new])
-    return msgspec.structs.replace(part, extra=Opaque(extra.protocol, Raw(msgspec.json.encode(both))))
+def _gathered(first: Opaque | None, added: list[Opaque]) -> Opaque | None:
+    """What stands beside a part in the end: of several additions of the last one's format, one JSON array."""
+    told = [*([first] if first is not None else []), *added]
+    own = [extra.raw for extra in told if extra.protocol == told[-1].protocol]
+    if len(own) < 2:
+        return told[-1] if told else None
+    values = [msgspec.json.decode(raw) for raw in own]
+    flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return Opaque(told[-1].protocol, Raw(msgspec.json.encode(flat)))

@@ -7,6 +7,7 @@ moves on to the next endpoint. `settle` is no coroutine and runs however a call 
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,14 +20,13 @@ from fairlead.buffers import Buffers
 from fairlead.call import Attempt, Call, Outcome, Reply, Write
 from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
-from fairlead.protocols import Summary, Wire
-from fairlead.protocols.sse import EventCutter
+from fairlead.protocols import Asked, Served, Summary, is_inbound, is_outbound
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
 from fairlead.resources import Credential, Endpoint, Provider
 from fairlead.routing import retry
-from fairlead.translation import Stream, Translation, between, speaks_chat
+from fairlead.translation import Stream, Translation, between, requires_parameters
 from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
 from fairlead.usage.ledger import Ledger
 
@@ -36,6 +36,7 @@ _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _LARGE_BYTES = 256 << 10  # of a request that is translated
 _REMEMBERED = 10_000  # ways to endpoints
+_MOST_NAMES, _LONGEST_NAME = 40, 60  # that are told of what was dropped
 _SHORTEST_SECRET = 12  # characters of a header's value that may be one
 
 
@@ -43,7 +44,8 @@ class _Leg(Struct, frozen=True):
     """The way to an endpoint from a client's protocol. It is found by identity, and keeps what it was found by."""
 
     endpoint: Endpoint
-    wire: Wire
+    wire: Asked
+    stream_type: bytes  # what its streams are, as a content type begins
     translation: Translation
     origin: Origin
     transport: Transport
@@ -60,7 +62,7 @@ class Pipeline:
         catalog: Catalog,
         auth: Auth,
         ledger: Ledger,
-        wires: Mapping[str, Wire],
+        wires: Mapping[str, Asked],
         transports: Mapping[str, Transport],
         buffers: Buffers,
         max_response_bytes: int,
@@ -70,7 +72,7 @@ class Pipeline:
         self.catalog, self.auth, self.ledger = catalog, auth, ledger
         self.wires, self.transports, self.buffers = wires, transports, buffers
         self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
-        self._legs: dict[tuple[Wire, int, bool], _Leg] = {}
+        self._legs: dict[tuple[Served, int, bool], _Leg] = {}
         self._world: Snapshot | None = None  # that they are of
 
     async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
@@ -94,6 +96,7 @@ class Pipeline:
         assert call.route is not None
         legs = self._serving(call, routing.plan(call.route))
         failures: list[UpstreamError] = []
+        unsaid: list[InvalidRequest] = []  # of endpoints that were not asked: their protocols cannot say it
         for leg in legs:
             try:
                 return await self.attempt(call, leg)
@@ -101,7 +104,9 @@ class Pipeline:
                 failures.append(error)
                 if not retry.moves_on(error):
                     raise
-        raise retry.verdict(failures)
+            except InvalidRequest as error:
+                unsaid.append(error.with_traceback(None))  # which knows this list
+        raise retry.verdict(failures) if failures else _unsaid(unsaid)
 
     def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list["_Leg"]:
         """Those of `endpoints` that can answer in the client's protocol. Raises InvalidRequest if none can."""
@@ -133,25 +138,26 @@ class Pipeline:
         assert call.snapshot is not None
         credential = call.snapshot.credentials.get(provider.name)
         leg = _Leg(
-            endpoint, wire, translation, origin, self.transports[origin.scheme], credential,
-            tuple(_secrets(provider, credential)),
+            endpoint, wire, wire.media_types[1].encode(), translation, origin, self.transports[origin.scheme],
+            credential, tuple(_secrets(provider, credential)),
         )  # fmt: skip
         if len(self._legs) >= _REMEMBERED:
             self._legs.clear()
         self._legs[call.protocol, id(endpoint), call.needs_words] = leg
         return leg
 
-    def _outbound(self, call: Call, endpoint: Endpoint) -> Wire | None:
+    def _outbound(self, call: Call, endpoint: Endpoint) -> Asked | None:
         """What to speak with `endpoint`: the client's protocol if it can, else one that can be translated."""
         spoken = endpoint.provider.base_urls
         if call.protocol.name in spoken:
             return self.wires[call.protocol.name]
-        if not speaks_chat(call.protocol):
+        if not is_inbound(call.protocol):
             return None
-        return next((self.wires[name] for name in spoken if speaks_chat(self.wires[name])), None)
+        return next((self.wires[name] for name in spoken if is_outbound(self.wires[name])), None)
 
     async def attempt(self, call: Call, leg: "_Leg") -> Reply:
-        """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there."""
+        """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there,
+        and InvalidRequest, with nothing sent or written down, if what is asked cannot be said there."""
         endpoint, wire, translation = leg.endpoint, leg.wire, leg.translation
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
@@ -190,7 +196,11 @@ class Pipeline:
         assert snapshot is not None
         assert call.envelope is not None
         provider = endpoint.provider
-        body = translation.request(call, endpoint)
+        body, dropped = translation.request(call, endpoint)
+        if dropped:
+            attempt.dropped = dropped
+            if requires_parameters(call):
+                raise _Dropping(dropped)
         if provider.quirks:
             body = quirks.applied(provider, body, translated=not translation.passes)
         head = request_head(
@@ -208,7 +218,7 @@ class Pipeline:
             head, resent_head = with_call(head, provider.call_header, call.id, attempt.number)
         return UpstreamRequest(leg.origin, head, body, snapshot.timeouts, resent_head)
 
-    async def _refusal(self, wire: Wire, response: UpstreamResponse) -> UpstreamError:
+    async def _refusal(self, wire: Asked, response: UpstreamResponse) -> UpstreamError:
         """The error that a status of no success stands for."""
         if 300 <= response.status < 400:
             return UpstreamBroken(f"it answered with a redirect (status {response.status})")
@@ -274,11 +284,11 @@ class Pipeline:
     async def _open(self, call: Call, attempt: Attempt, leg: "_Leg", response: UpstreamResponse) -> Reply:
         """Read up to the first content, then hand over to the relay."""
         translation = leg.translation
-        kind = response.headers.get(b"content-type", b"text/event-stream")
-        if not kind.lower().startswith(b"text/event-stream"):
-            raise await self._not_a_stream(translation.wire, response, kind)
+        kind = response.headers.get(b"content-type", leg.stream_type)
+        if not kind.lower().startswith(leg.stream_type):
+            raise await self._not_a_stream(translation, response, kind)
         stream = translation.stream(call, attempt.endpoint)
-        cutter = EventCutter(self.max_event_bytes)
+        cutter = leg.wire.cutter(self.max_event_bytes)
         held, came = bytearray(), 0
         while not stream.committed:
             chunk = await response.read()
@@ -309,10 +319,10 @@ class Pipeline:
 
         return Reply(200, headers + _downstream(attempt), relay=pour, close=close)
 
-    async def _not_a_stream(self, wire: Wire, response: UpstreamResponse, kind: bytes) -> UpstreamError:
+    async def _not_a_stream(self, translation: Translation, response: UpstreamResponse, kind: bytes) -> UpstreamError:
         body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
         try:
-            wire.summary(body)
+            translation.answer(body)
         except UpstreamError as error:
             if not isinstance(error, UpstreamBroken):
                 return error
@@ -458,7 +468,38 @@ def _conceal(error: UpstreamError, secrets: Iterable[str]) -> None:
 
 
 def _downstream(attempt: Attempt) -> list[tuple[bytes, bytes]]:
-    """The few headers of the upstream's answer that go on to the client."""
-    if attempt.upstream_request_id is None:
-        return []
-    return [(b"x-fairlead-upstream-request-id", attempt.upstream_request_id.encode("latin-1"))]
+    """The few headers of the upstream's answer that go on to the client, and what it was not told."""
+    told = []
+    if attempt.upstream_request_id is not None:
+        told.append((b"x-fairlead-upstream-request-id", attempt.upstream_request_id.encode("latin-1")))
+    if attempt.dropped:
+        told.append((b"x-fairlead-dropped", listed(attempt.dropped).encode()))
+    return told
+
+
+_STRANGE = re.compile(r"[^A-Za-z0-9_.\-]")  # in a name: clients choose some of them
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a header or a message, of which some are a client's own: "top_k, logit_bias"."""
+    shown = ", ".join([_STRANGE.sub("?", name[:_LONGEST_NAME]) for name in names[:_MOST_NAMES]])
+    return shown if len(names) <= _MOST_NAMES else f"{shown}, and {len(names) - _MOST_NAMES} more"
+
+
+class _Dropping(InvalidRequest):
+    """An endpoint's protocol cannot say `names`, and the client requires them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"No provider of this model can be told all of the request, as 'provider.require_parameters' demands."
+            f" What cannot be said: {listed(names)}.",
+            param="provider.require_parameters",
+            code="not_supported",
+        )
+        self.names = names
+
+
+def _unsaid(errors: Sequence[InvalidRequest]) -> InvalidRequest:
+    """What the client hears if no endpoint can be told what it asks: a fault of the request's own, or all names."""
+    names = [name for error in errors if isinstance(error, _Dropping) for name in error.names]
+    return next((error for error in errors if not isinstance(error, _Dropping)), _Dropping(sorted(set(names))))

@@ -1,11 +1,11 @@
 """May this principal ask for this: its scope, and the bounds that `[policy]` sets."""
 
 from fairlead.errors import Forbidden, InvalidRequest
-from fairlead.protocols import Envelope, Wire
+from fairlead.protocols import Envelope, Served
 from fairlead.resources import Policy, Principal
 
 
-def authorize(principal: Principal, policy: Policy, protocol: Wire, envelope: Envelope) -> None:
+def authorize(principal: Principal, policy: Policy, protocol: Served, envelope: Envelope) -> None:
     """Raises Forbidden if the key may not make calls, InvalidRequest (saying how many) if the request is too much."""
     if not principal.may("inference"):
         raise Forbidden("This key may not make calls: it lacks the scope 'inference'.")

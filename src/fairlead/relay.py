@@ -9,7 +9,7 @@ from typing import Any
 
 from fairlead.buffers import Buffers
 from fairlead.call import Attempt, Write
-from fairlead.protocols.sse import EventCutter
+from fairlead.protocols import Cutter
 from fairlead.translation import Stream
 from fairlead.upstream import UpstreamResponse
 from fairlead.usage.ledger import Ledger
@@ -22,7 +22,7 @@ class Relay:
                  "rest")  # fmt: skip
 
     def __init__(
-        self, attempt: Attempt, stream: Stream, cutter: EventCutter, ledger: Ledger, buffers: Buffers, write: Write
+        self, attempt: Attempt, stream: Stream, cutter: Cutter, ledger: Ledger, buffers: Buffers, write: Write
     ) -> None:
         self._attempt, self._stream, self._cutter, self._buffers = attempt, stream, cutter, buffers
         self._cut, self._feed, self._count, self._write = cutter.feed, stream.feed, ledger.progress, write
@@ -73,10 +73,10 @@ class Relay:
         return self._waiting is None and stream.failed is None
 
 
-def ended(stream: Stream, cutter: EventCutter) -> bytes:
+def ended(stream: Stream, cutter: Cutter) -> bytes:
     """What the client still gets when the upstream's body has ended. Raises UpstreamError if it ended badly."""
     rest = cutter.finish()
-    told = stream.feed([rest + b"\n\n"]) if rest else b""  # some servers leave the last blank line out
+    told = stream.feed([rest]) if rest else b""
     if stream.failed is not None:
         raise stream.failed
     return told if stream.done else told + stream.end()

@@ -7,11 +7,27 @@ whole answer into the client's, and open a `Stream` that does so event by event.
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct, structs
 
 from fairlead.call import Call
-from fairlead.chat import Event, Finish, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
+from fairlead.chat import Event, Finish, Opaque, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import CONTENT, DONE, USAGE_ONLY, ChatProtocol, EventDecoder, EventEncoder, Summary, Wire
+from fairlead.protocols import (
+    CONTENT,
+    DONE,
+    USAGE_ONLY,
+    Asked,
+    EventDecoder,
+    EventEncoder,
+    Inbound,
+    Outbound,
+    Served,
+    Summary,
+    Wire,
+    is_inbound,
+    is_outbound,
+    is_wire,
+)
 from fairlead.resources import Endpoint
 
 # Fields of a request that are ours, or OpenRouter's: read by the gateway, sent on only to a row that knows them.
@@ -43,7 +59,7 @@ class Translation(Protocol):
     passes: bool  # bytes pass through untouched
 
     @property
-    def wire(self) -> Wire:
+    def wire(self) -> Asked:
         """What is spoken with the endpoint."""
         ...
 
@@ -51,7 +67,9 @@ class Translation(Protocol):
         """What of `request` takes long and may be done in a thread."""
         ...
 
-    def request(self, call: Call, endpoint: Endpoint) -> bytes: ...
+    def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
+        """The body, and the names of what the client asked for and it does not say. Raises InvalidRequest."""
+        ...
 
     def answer(self, body: bytes) -> tuple[bytes, Summary]:
         """The whole answer for the client. Raises UpstreamError if `body` tells one or is none."""
@@ -60,22 +78,34 @@ class Translation(Protocol):
     def stream(self, call: Call, endpoint: Endpoint) -> Stream: ...
 
 
-def between(inbound: Wire, outbound: Wire, *, needs_words: bool = False) -> Translation:
-    """How `inbound` (the client's) and `outbound` (the endpoint's) meet."""
-    if inbound.name == outbound.name and not needs_words:
+def between(inbound: Served, outbound: Asked, *, needs_words: bool = False) -> Translation:
+    """How `inbound` (the client's) and `outbound` (the endpoint's) meet. Raises InvalidRequest if they cannot."""
+    if inbound.name == outbound.name and not needs_words and is_wire(outbound):
         return Passthrough(inbound, outbound)
-    return Translated(_chat(inbound), _chat(outbound))
+    if is_inbound(inbound) and is_outbound(outbound):
+        return Translated(inbound, outbound)
+    raise InvalidRequest(f"This model's provider does not serve {inbound.name}.", param="model", code="not_supported")
 
 
-def speaks_chat(wire: Wire) -> bool:
-    """Whether `wire` can be translated, not only passed through."""
-    return hasattr(wire, "event_decoder")
+class _Wishes(Struct):
+    """Of OpenRouter's `provider`, what we grant."""
+
+    require_parameters: bool = False
 
 
-def _chat(wire: Wire) -> ChatProtocol:
-    if not speaks_chat(wire):
-        raise InvalidRequest(f"This model's provider does not serve {wire.name}.", param="model", code="not_supported")
-    return wire  # type: ignore[return-value]  # ChatProtocol is Wire and the codecs, which are there
+_wishes = msgspec.json.Decoder(_Wishes)
+
+
+def requires_parameters(call: Call) -> bool:
+    """Whether an endpoint that cannot be told all of the request shall not be asked: `provider.require_parameters`.
+
+    https://openrouter.ai/docs/features/provider-routing
+    """
+    told = call.envelope.fields.get("provider") if call.envelope is not None else None
+    try:
+        return told is not None and _wishes.decode(told).require_parameters
+    except (msgspec.DecodeError, RecursionError):  # it means nothing to us
+        return False
 
 
 class Passthrough:
@@ -83,22 +113,23 @@ class Passthrough:
 
     passes = True
 
-    def __init__(self, inbound: Wire, outbound: Wire) -> None:
+    def __init__(self, inbound: Served, outbound: Wire) -> None:
         self.inbound, self.wire = inbound, outbound
 
     def prepare(self, call: Call) -> None:
         """There is nothing that takes long."""
 
-    def request(self, call: Call, endpoint: Endpoint) -> bytes:
+    def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
         assert call.envelope is not None
         assert call.snapshot is not None
-        return self.wire.patch(
+        body = self.wire.patch(
             call.envelope,
             endpoint.model,
             drop=_NONE if endpoint.provider.openrouter_fields else OWN_FIELDS,
             ask_usage="no_stream_options" not in endpoint.provider.quirks,
             default_max_tokens=call.snapshot.defaults.max_tokens,
         )
+        return body, ()
 
     def answer(self, body: bytes) -> tuple[bytes, Summary]:
         if not body.isascii():
@@ -168,16 +199,31 @@ class Translated:
 
     passes = False
 
-    def __init__(self, inbound: ChatProtocol, outbound: ChatProtocol) -> None:
+    def __init__(self, inbound: Inbound, outbound: Outbound) -> None:
         self.inbound, self.wire = inbound, outbound
 
     def prepare(self, call: Call) -> None:
         self._words(call)
 
-    def request(self, call: Call, endpoint: Endpoint) -> bytes:
+    def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
         assert call.snapshot is not None
-        words = msgspec.structs.replace(self._words(call), model=endpoint.model)
-        return self.wire.encode_request(words, default_max_tokens=call.snapshot.defaults.max_tokens)
+        words = self._words(call)
+        extra = self._without_ours(words.extra, endpoint)
+        told = self.wire.encode_request(
+            structs.replace(words, model=endpoint.model, extra=extra),
+            default_max_tokens=call.snapshot.defaults.max_tokens,
+        )
+        return told.body, told.dropped
+
+    def _without_ours(self, extra: dict[str, Opaque], endpoint: Endpoint) -> dict[str, Opaque]:
+        """The fields of the gateway's are no wish of the model; a provider that knows them gets them in any format."""
+        ours = OWN_FIELDS & extra.keys()
+        if not ours:
+            return extra
+        kept = {name: opaque for name, opaque in extra.items() if name not in ours}
+        if endpoint.provider.openrouter_fields:
+            kept |= {name: Opaque(self.wire.name, extra[name].raw) for name in ours}
+        return kept
 
     def _words(self, call: Call) -> Request:
         if call.request is None:  # the second endpoint of a call needs the same words

@@ -73,7 +73,8 @@ SMUGGLED = whole(said(SMUGGLED_WORDS, "smuggled"))  # hidden in an attack; nobod
 # All the names of headers that the gateway has.
 _OURS = frozenset(
     "date content-type content-length transfer-encoding connection cache-control allow retry-after x-should-retry"
-    " etag x-request-id x-generation-id request-id x-fairlead-upstream-request-id x-content-type-options"
+    " etag x-request-id x-generation-id request-id x-fairlead-upstream-request-id x-fairlead-dropped"
+    " x-content-type-options"
     " x-frame-options referrer-policy permissions-policy content-security-policy strict-transport-security".split()
 )
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [A-Za-z' -]*")

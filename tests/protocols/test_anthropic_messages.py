@@ -88,7 +88,7 @@ def data_of(stream: bytes) -> list[dict[str, Any]]:
 
 def asked(*messages: Message, **facts: Any) -> Any:
     """The JSON that asks Anthropic for this."""
-    return msgspec.json.decode(FORMAT.encode_request(Request(MODEL, messages, **facts), default_max_tokens=4096))
+    return msgspec.json.decode(FORMAT.encode_request(Request(MODEL, messages, **facts), default_max_tokens=4096).body)
 
 
 def said(*parts: Part) -> Message:
@@ -114,7 +114,7 @@ def test_a_recorded_request_means_the_same_when_asked_again(recording: Recording
     asked = recording.request or _UNKEPT
     FORMAT.peek(asked)
     request = FORMAT.decode_request(asked)
-    again = FORMAT.decode_request(FORMAT.encode_request(request, default_max_tokens=4096))
+    again = FORMAT.decode_request(FORMAT.encode_request(request, default_max_tokens=4096).body)
     assert turns(again) == turns(request)
     assert meaning(msgspec.structs.replace(again, messages=())) == meaning(
         msgspec.structs.replace(request, messages=())
@@ -467,8 +467,8 @@ def test_a_setting_is_a_word_of_ours_and_goes_back(fields: dict[str, Any], facts
     tools = [{"name": "f", "description": "d", "input_schema": {"type": "object"}}]
     request = understood(tools=tools, **fields)
     assert {name: getattr(request, name) for name in facts} == facts
-    assert FORMAT.decode_request(FORMAT.encode_request(request, default_max_tokens=1)) == request
-    sent = msgspec.json.decode(FORMAT.encode_request(request, default_max_tokens=1))
+    assert FORMAT.decode_request(FORMAT.encode_request(request, default_max_tokens=1).body) == request
+    sent = msgspec.json.decode(FORMAT.encode_request(request, default_max_tokens=1).body)
     assert {name: sent[name] for name in fields} == fields
 
 
@@ -753,13 +753,63 @@ def test_an_answer_from_elsewhere_is_a_whole_message_to_the_official_sdk():
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens, message.stop_sequence) == (5, 4, None)
 
 
-def test_a_signature_of_another_format_is_not_shown_as_anthropics():
-    parts = (Reasoning("hm", "foreign", protocol="openai-chat"), Reasoning(encrypted="foreign", protocol="openai-chat"))
-    response = Response("x", "gpt", parts, "stop")
-    assert msgspec.json.decode(FORMAT.encode_response(response))["content"] == [
-        {"type": "thinking", "thinking": "hm", "signature": ""}
-    ]
-    assert fold(heard(told(tell(response)))).parts == (Reasoning("hm", protocol=NAME),)
+CARRIED = [
+    Reasoning("hm", "s:1", protocol="openai-chat"), Reasoning(encrypted="c", protocol="gemini"),
+    Reasoning("sum", encrypted="c", protocol="openai-responses"), Reasoning("", "only", protocol="gemini"),
+    Text("x", extra=Opaque("gemini", Raw(b'{"thoughtSignature":"s"}'))),
+    ToolUse("t", "f", "{}", extra=Opaque("gemini", Raw(b'{"thoughtSignature":"\\"s:~"}'))), ToolUse("u", "g", "{}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_other_formats_keep_comes_back_with_the_clients_next_turn(streams: bool):
+    response = Response("x", "gpt", tuple(CARRIED), "tool_use")
+    body = FORMAT.encode_response(response)
+    if streams:
+        body = FORMAT.encode_response(fold(heard(told(tell(response)))))
+    content = sdk.Message.model_validate_json(body).to_dict()["content"]
+    again = understood(messages=[{"role": "user", "content": "?"}, {"role": "assistant", "content": content}])
+    assert again.messages[1].parts == response.parts
+    sent = FORMAT.encode_request(again, default_max_tokens=1)
+    blocks = msgspec.json.decode(sent.body)["messages"][1]["content"]
+    assert [block["type"] for block in blocks] == ["text", "tool_use", "tool_use"], "Anthropic never sees them"
+    assert sent.dropped == ("reasoning", "thoughtSignature")
+
+
+def test_what_is_known_late_is_carried_behind():
+    extra = Opaque("gemini", Raw(b'{"thoughtSignature":"s"}'))
+    events = [Start("x", "m"), PartStart(0, ToolUse("t", "f", "")), PartDelta(0, "{}", extra=extra), PartEnd(0)]
+    shown = fold(heard(told([*events, Finish("tool_use")])))
+    content = msgspec.json.decode(FORMAT.encode_response(shown))["content"]
+    assert [block["type"] for block in content] == ["tool_use", "thinking"]
+    again = understood(messages=[{"role": "user", "content": "?"}, {"role": "assistant", "content": content}])
+    assert again.messages[1].parts == (ToolUse("t", "f", "{}", extra=extra),)
+
+
+def test_what_was_carried_does_not_pass_through_to_anthropic():
+    content = msgspec.json.decode(FORMAT.encode_response(Response("x", "m", tuple(CARRIED), "tool_use")))["content"]
+    only = msgspec.json.decode(FORMAT.encode_response(Response("x", "m", tuple(CARRIED[:1]), "stop")))["content"]
+    mine = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    words = "~" * 40 + "fairlead:"
+    messages = [
+        {"role": "user", "content": words}, {"role": "assistant", "content": [mine, *content]},
+        {"role": "user", "content": [{"type": "text", "text": words}]}, {"role": "assistant", "content": only},
+    ]  # fmt: skip
+    body = msgspec.json.encode({"model": "m", "max_tokens": 9, "messages": messages})
+    sent = FORMAT.patch(FORMAT.peek(body), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
+    passed = msgspec.json.decode(sent)["messages"]
+    assert passed[0] == messages[0]
+    assert [block["type"] for block in passed[1]["content"]] == ["thinking", "text", "tool_use", "tool_use"]
+    assert passed[1]["content"][0] == mine
+    assert passed[2:] == messages[2:3]
+
+
+@pytest.mark.parametrize("odd", ["", "gemini", "gemini:", "gemini:beside:{", "gemini:behind:", "gemini:new:x", ":::"])
+def test_what_is_carried_wrongly_breaks_nothing(odd: str):
+    block = {"type": "thinking", "thinking": "", "signature": "~" * 16 + "fairlead:" + odd}
+    for content in ([block], [block, {"type": "text", "text": "x"}], [{"type": "text", "text": "x"}, block]):
+        again = understood(messages=[{"role": "user", "content": "?"}, {"role": "assistant", "content": content}])
+        FORMAT.encode_request(again, default_max_tokens=1)
 
 
 def test_arguments_that_a_model_garbled_are_the_providers_fault_unless_they_were_cut_short():
@@ -843,7 +893,8 @@ def test_citations_stand_beside_their_text():
     begun = opening(input_tokens=1, output_tokens=0)
     stream = begun + block + b"".join(deltas) + words + event("content_block_stop", index=0) + ending()
     response = fold(heard(stream))
-    assert msgspec.json.decode(response.parts[0].extra.raw) == cited
+    assert [msgspec.json.decode(citation.raw.raw) for citation in response.parts[0].citations] == cited
+    assert [citation.quote for citation in response.parts[0].citations] == ["a", "a"]
     assert fold(heard(told(tell(response)))) == response
     assert msgspec.json.decode(FORMAT.encode_response(response))["content"][0]["citations"] == cited
 

@@ -51,7 +51,7 @@ def to_openai(**body: Any) -> Any:
 
 def asked(client: ChatProtocol, endpoint: ChatProtocol, body: dict[str, Any]) -> Any:
     request = client.decode_request(msgspec.json.encode(body))
-    return msgspec.json.decode(endpoint.encode_request(request, default_max_tokens=4096))
+    return msgspec.json.decode(endpoint.encode_request(request, default_max_tokens=4096).body)
 
 
 def answered(endpoint: ChatProtocol, client: ChatProtocol, body: bytes) -> Any:

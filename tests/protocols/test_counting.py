@@ -251,7 +251,7 @@ def test_what_is_no_json_is_no_usage(protocol: str, raw: bytes) -> None:
 
 
 @settings(max_examples=200)
-@given(protocols, usages, usages)
+@given(st.sampled_from(sorted(WIRES)), usages, usages)
 def test_an_answer_stays_readable_whatever_it_says_of_usage(protocol: str, told: Any, later: Any) -> None:
     wire = WIRES[protocol]
     summary = wire.summary(whole(protocol, told))
@@ -361,22 +361,37 @@ def test_sums_stay_countable() -> None:
 ROWS = [pytest.param(name, row, id=f"{name}-{row.place}-{row.figure}") for name, rows in TABLE.items() for row in rows]
 OPEN = {
     "openai-chat": {"prompt_tokens": 100, "completion_tokens": 50},
+    "openai-responses": {"input_tokens": 100, "output_tokens": 50},
     "openai-completions": {"prompt_tokens": 100, "completion_tokens": 50},
     "anthropic-messages": {"input_tokens": 100, "output_tokens": 50},
+    "gemini": {"promptTokenCount": 100, "candidatesTokenCount": 50},
+    "bedrock-converse": {"inputTokens": 100, "outputTokens": 50},
+    "bedrock-invoke": {"inputTokenCount": 100, "outputTokenCount": 50},
+    "cohere-chat": {"tokens": {"input_tokens": 100, "output_tokens": 50}},
+    "cohere-chat-v1": {"tokens": {"input_tokens": 100, "output_tokens": 50}},
+    "ollama-chat": {"prompt_eval_count": 100, "eval_count": 50},
+    "ollama-generate": {"prompt_eval_count": 100, "eval_count": 50},
 }
 
 
 @pytest.mark.parametrize(("protocol", "row"), ROWS)
 def test_each_row_is_read_as_it_says(protocol: str, row: Row) -> None:
-    usage = read(protocol, {**OPEN[protocol], **placed(row, 7)})
+    usage = read(protocol, merged(OPEN[protocol], placed(row, 7)))
     before = Usage(100, 50)
     match row.stands:
+        case "total" if next(each for each in TABLE[protocol] if each.figure == row.figure) is not row:
+            assert usage == before  # an earlier place tells it
+            assert read(protocol, placed(row, 7)) == changed(Usage(), row, 7)
         case "uncounted":
             assert usage == before
         case "total" if row.figure == "total_tokens":
             assert usage == before  # less than its parts: they are right
         case "total" | "within":
             assert usage == changed(before, row, 7)
+        case "beside" if row.figure == "input_tokens":
+            assert usage == Usage(107, 50)
+        case "beside" if row.figure == "reasoning_tokens":
+            assert usage == Usage(100, 57, reasoning_tokens=7)
         case "beside":
             assert usage == changed(Usage(107, 50), row, 7)
         case "by_total":
@@ -391,6 +406,12 @@ def test_each_row_is_read_as_it_says(protocol: str, row: Row) -> None:
 
 def read(protocol: str, told: Any) -> Usage | None:
     return COUNTING[protocol].usage(Raw(json.dumps(told).encode()))
+
+
+def merged(told: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both, to the second level."""
+    inner = {name: {**told[name], **each} for name, each in more.items() if isinstance(told.get(name), dict)}
+    return {**told, **more, **inner}
 
 
 def placed(row: Row, count: int) -> dict[str, Any]:
@@ -418,7 +439,7 @@ def test_each_row_names_where_it_is_written_down() -> None:
         assert len(address.path) > 1, row
         assert not address.query, row
         assert row.source == row.source.strip().replace(" ", ""), row
-    assert set(TABLE) == set(USAGE) == set(COUNTING) == set(WIRES)
+    assert set(TABLE) == set(USAGE) == set(COUNTING) >= set(WIRES)
     figures = {row.figure for row in rows if row.stands != "uncounted"}
     assert set(Usage.__struct_fields__) <= figures
     for table in TABLE.values():
@@ -426,7 +447,9 @@ def test_each_row_names_where_it_is_written_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "row"), [(name, row) for name, rows in USAGE.items() for row in rows], ids=lambda part: str(part)[:60]
+    ("protocol", "row"),
+    [(name, row) for name, rows in USAGE.items() for row in rows if name in WIRES],
+    ids=lambda part: str(part)[:60],
 )
 def test_usage_is_found_in_each_of_its_places(protocol: str, row: Row) -> None:
     wire, told = WIRES[protocol], OPEN[protocol]

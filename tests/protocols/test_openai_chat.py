@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from fairlead import errors
 from fairlead.chat import (
+    Citation,
     Event,
     Finish,
     Media,
@@ -59,7 +60,7 @@ def asked(*messages: dict[str, Any], **fields: Any) -> Request:
 
 
 def sent(request: Request) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(CHAT.encode_request(request, default_max_tokens=4096))
+    told: dict[str, Any] = json.loads(CHAT.encode_request(request, default_max_tokens=4096).body)
     return told
 
 
@@ -353,9 +354,9 @@ def test_a_recorded_request_is_read_and_told_again(recording: Recording) -> None
         **json.loads(request),
         "model": "x",
     }
-    told = CHAT.encode_request(CHAT.decode_request(request), default_max_tokens=1)
+    told = CHAT.encode_request(CHAT.decode_request(request), default_max_tokens=1).body
     assert openai_spec().errors("CreateChatCompletionRequest", json.loads(told)) == []
-    again = CHAT.encode_request(CHAT.decode_request(told), default_max_tokens=1)
+    again = CHAT.encode_request(CHAT.decode_request(told), default_max_tokens=1).body
     assert json.loads(again) == json.loads(told)
 
 
@@ -706,7 +707,7 @@ def test_one_stop_is_a_list_of_one() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
         ({"messages": []}, "messages"),
         ({"temperature": "hot"}, "temperature"),
         ({"stop": ["a", 5]}, "stop[1]"),
@@ -951,14 +952,113 @@ def test_calls_are_numbered_among_themselves() -> None:
     assert [call[0]["index"] for call in calls if call] == [0, 0, 1, 1]
 
 
-def test_what_a_format_keeps_beside_the_text_goes_back_to_it_alone() -> None:
-    own = Response(
-        "c", "m", (Text("x", extra=Opaque("openai-chat", Raw(b'[{"type":"url_citation"}]'))),), "stop", created=5
-    )
+def cited(start: int | None = None, end: int | None = None, **facts: Any) -> Citation:
+    raw = {"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A", **facts}}
+    if start is not None:
+        raw["url_citation"].update(start_index=start, end_index=end)
+    return Citation("https://a.example", "A", facts.get("content"), start, end, Opaque("openai-chat", spelt(raw)))
+
+
+def spelt(value: Any) -> Raw:
+    return Raw(json.dumps(value, separators=(",", ":")).encode())
+
+
+def test_annotations_are_citations_and_go_back_as_they_came() -> None:
+    citations = (cited(0, 1), cited(content="its words"), Citation(raw=Opaque("openai-chat", Raw(b'{"type":"file"}'))))
+    own = Response("c", "m", (Text("x", citations=citations),), "stop", created=5)
     assert meaning(CHAT.decode_response(CHAT.encode_response(own))) == meaning(own)
     assert meaning(fold(decoded(cut(encoded(tell(own)))))) == meaning(own)
-    foreign = Response("c", "m", (Text("x", extra=Opaque(ANTHROPIC, Raw(b"[1]"))),), "stop", created=5)
-    assert CHAT.decode_response(CHAT.encode_response(foreign)).parts == text("x")
+
+
+def test_citations_of_other_formats_are_told_as_annotations_where_they_have_an_address() -> None:
+    raw = Opaque(ANTHROPIC, Raw(b'{"type":"web_search_result_location"}'))
+    said = (
+        Text("Hi. "),
+        Text("It is so.", citations=(Citation("https://a.example", "A", "so", raw=raw), Citation(title="no address"))),
+        Text(" And so.", citations=(Citation("https://b.example", None, None, 1, 4, raw),)),
+    )
+    foreign = Response("c", "m", said, "stop", created=5)
+    whole = json.loads(CHAT.encode_response(foreign))["choices"][0]["message"]
+    a = {"start_index": 4, "end_index": 13, "url": "https://a.example", "title": "A", "content": "so"}
+    b = {"start_index": 14, "end_index": 17, "url": "https://b.example", "title": ""}
+    assert whole["content"] == "Hi. It is so. And so."
+    assert [each["url_citation"] for each in whole["annotations"]] == [a, b]
+    chunks = payloads(encoded(tell(foreign)))
+    told = [found for chunk in chunks for found in chunk["choices"][0]["delta"].get("annotations", [])]
+    assert told == whole["annotations"]
+    assert sum("annotations" in chunk["choices"][0]["delta"] for chunk in chunks) == 1, "the SDK takes them once"
+
+
+def test_a_citation_counts_from_the_beginning_of_its_text() -> None:
+    place = {"start_index": 2, "end_index": 3, "url": "https://a.example"}
+    call = {"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}
+    stream = [
+        delta(content="ab"), delta(tool_calls=[call]), delta(content="cd"),
+        delta(annotations=[{"type": "url_citation", "url_citation": place}]), delta("stop"),
+    ]  # fmt: skip
+    citations = [part.citations for part in fold(decoded(stream)).parts if isinstance(part, Text)]
+    assert [[(found.start, found.end) for found in each] for each in citations] == [[], [(0, 1)]]
+
+
+@pytest.mark.parametrize(
+    "odd", [None, {}, "x", 7, [1, None, "x", []], [{"url_citation": 1}], [{"url_citation": {"start_index": "x"}}]]
+)
+def test_annotations_of_odd_shapes_break_nothing(odd: Any) -> None:
+    message = {"role": "assistant", "content": "x", "annotations": odd}
+    (part,) = CHAT.decode_response(body(choices=[{"index": 0, "message": message, "finish_reason": "stop"}])).parts
+    assert isinstance(part, Text)
+    assert all(citation.url is None for citation in part.citations)
+    assert plain(fold(decoded([delta(content="x", annotations=odd), delta("stop")])).parts) == plain((part,))
+
+
+def test_a_request_tells_its_own_annotations_and_names_the_others() -> None:
+    own, other = cited(0, 1), Citation("https://b.example", raw=Opaque(ANTHROPIC, Raw(b"{}")))
+    found = CHAT.encode_request(
+        Request("m", (Message("assistant", (Text("x", citations=(own, other)),)),)), default_max_tokens=1
+    )
+    assert found.dropped == ("citations",)
+    (message,) = json.loads(found.body)["messages"]
+    assert message["annotations"] == [json.loads(bytes(own.raw.raw))]
+    again = CHAT.decode_request(found.body).messages[0].parts
+    assert plain(again) == plain((Text("x", citations=(own,)),))
+
+
+def test_annotations_of_a_request_stand_at_the_text_they_begin_in() -> None:
+    places = [
+        {"type": "url_citation", "url_citation": {"url": "u", "start_index": i, "end_index": i + 1}} for i in (0, 3)
+    ]
+    content = [{"type": "text", "text": "ab"}, {"type": "text", "text": "cd"}]
+    message = {"role": "assistant", "content": content, "annotations": places}
+    parts = CHAT.decode_request(json.dumps({"model": "m", "messages": [message]}).encode()).messages[0].parts
+    assert [[(found.start, found.end) for found in part.citations] for part in parts] == [[(0, 1)], [(1, 2)]]
+
+
+def test_what_another_format_keeps_beside_a_call_comes_back_with_it_and_passes_through_to_nobody() -> None:
+    kept = Opaque("gemini", Raw(b'{"thoughtSignature":"s"}'))
+    own = Opaque("openai-chat", Raw(b'{"extra_content":{"google":{"thought_signature":"s"}}}'))
+    calls = (ToolUse("a", "f", "{}", extra=kept), ToolUse("b", "g", "{}", extra=own), ToolUse("c", "h", "{}"))
+    response = Response("c", "m", calls, "tool_use", created=5)
+    for shown in (CHAT.encode_response(response), CHAT.encode_response(fold(decoded(cut(encoded(tell(response))))))):
+        message = json.loads(shown)["choices"][0]["message"]
+        asked_again = body(messages=[{"role": "user", "content": "?"}, message])
+        assert plain(CHAT.decode_request(asked_again).messages[1].parts) == plain(calls)
+        sent = CHAT.patch(CHAT.peek(asked_again), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
+        beside = [call.get("extra_content") for call in json.loads(sent)["messages"][1]["tool_calls"]]
+        assert beside == [None, {"google": {"thought_signature": "s"}}, None]
+
+
+@pytest.mark.parametrize("calls", ["fairlead", ["fairlead"], {"fairlead": 1}, [{"extra_content": ["fairlead"]}]])
+def test_what_is_carried_wrongly_passes_or_goes_but_breaks_nothing(calls: Any) -> None:
+    told = body(messages=[{"role": "assistant", "content": "x", "tool_calls": calls}])
+    sent = CHAT.patch(CHAT.peek(told), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
+    assert json.loads(sent)["messages"][0]["content"] == "x"
+
+
+def test_the_signature_of_a_third_format_comes_back_in_details() -> None:
+    thought = Reasoning("hm", "s", protocol="gemini")
+    message = json.loads(CHAT.encode_response(Response("c", "m", (thought,), "stop")))["choices"][0]["message"]
+    assert message["reasoning_details"][0]["format"] == "fairlead:gemini"
+    assert CHAT.decode_request(body(messages=[message])).messages[0].parts == (thought,)
 
 
 def test_events_carry_their_parts_as_they_come() -> None:

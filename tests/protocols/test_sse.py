@@ -127,7 +127,7 @@ def test_a_chunk_larger_than_the_bound_may_hold_events_that_are_not() -> None:
 def test_the_rest_of_a_stream_is_what_no_empty_line_ended(end: bytes) -> None:
     cutter = EventCutter(LIMIT)
     assert cutter.feed(b"data: one" + end + end + b"data: two" + end)
-    assert cutter.finish() == b"data: two" + end
+    assert cutter.finish() == b"data: two" + end + b"\n\n"
     assert cutter.finish() == b""
 
 

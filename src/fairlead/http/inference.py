@@ -25,7 +25,7 @@ from fairlead.http.fields import settle
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.identity import identity, request_id
 from fairlead.pipeline import INTERRUPTED, Pipeline
-from fairlead.protocols import Wire
+from fairlead.protocols import Served
 
 _PIECE_BYTES = 256 << 10  # of a whole answer, so that a client that does not read holds no more
 
@@ -36,7 +36,7 @@ class Inference:
     def __init__(
         self,
         operation: str,
-        protocol: Wire,
+        protocol: Served,
         pipeline: Pipeline,
         *,
         max_body_bytes: int,

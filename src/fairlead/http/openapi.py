@@ -250,6 +250,11 @@ _HEADERS = {
     "Request-Id": _header("The same as `X-Request-Id`, as Anthropic's clients look for it.", _STRING, required=True),
     "Request-Id.if-it-has-one": _header("The same as `X-Request-Id`.", _STRING),
     "X-Fairlead-Upstream-Request-Id": _header("What the provider calls it.", _STRING),
+    "X-Fairlead-Dropped": _header(
+        "What the request asked for and its provider could not be told, in another protocol; absent if that is nothing."
+        " With `provider.require_parameters` no such provider is asked.",
+        {**_STRING, "examples": ["logit_bias, seed"]},
+    ),
     "X-Should-Retry": _header(
         "Whether the same request is worth sending again; the official SDKs obey it.",
         {**_STRING, "enum": ["true", "false"]},
@@ -518,7 +523,10 @@ def _messages(root: str) -> _Call:
 
 
 def _called(call: _Call, tag: str) -> Schema:
-    headers = ["X-Request-Id", "X-Generation-Id", "X-Fairlead-Upstream-Request-Id", "Cache-Control.of-streams"]
+    headers = [
+        "X-Request-Id", "X-Generation-Id", "X-Fairlead-Upstream-Request-Id", "X-Fairlead-Dropped",
+        "Cache-Control.of-streams",
+    ]  # fmt: skip
     if call.dialect is _ANTHROPIC:
         headers.append("Request-Id")
     content = {

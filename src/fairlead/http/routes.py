@@ -16,7 +16,7 @@ from fairlead.http.inference import Inference
 from fairlead.http.middleware import Rim, Seen
 from fairlead.http.models import Models
 from fairlead.http.usage import Usage
-from fairlead.protocols import Wire
+from fairlead.protocols import Served
 
 _NAMES = b"/v1/models/", b"/api/v1/models/"  # below these a name may have any characters
 OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
@@ -34,8 +34,8 @@ class Routes:
 
     def __init__(
         self,
-        dialects: Mapping[str, Wire],
-        inference: Callable[[str, Wire], Inference],
+        dialects: Mapping[str, Served],
+        inference: Callable[[str, Served], Inference],
         *,
         models: Models,
         usage: Usage,

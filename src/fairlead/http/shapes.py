@@ -75,8 +75,9 @@ class ChatRequest(Struct, kw_only=True):
     """A chat completion. Checked here are `model`, `messages` (not empty; `role` and `content` of each), `stream`,
     `stream_options`, `max_tokens`, `max_completion_tokens`, and that no field is one of these in other capitals. All
     other fields, known or not, go to the provider as they are; where its protocol is another one, they are translated
-    or, if there is no word for them, left out. `provider`, `models`, `route`, `transforms`, `session_id` and `trace`
-    are OpenRouter's own, and go to providers that understand them only."""
+    or, if there is no word for them, left out and named in `x-fairlead-dropped`. `provider`, `models`, `route`,
+    `transforms`, `session_id` and `trace` are OpenRouter's own, and go to providers that understand them only; of them
+    `provider.require_parameters` is granted: providers that cannot be told all of the request are not asked."""
 
     model: _Model = UNSET
     messages: Annotated[list[ChatMessage], Meta(description="The conversation so far.", min_length=1)]
@@ -87,7 +88,7 @@ class ChatRequest(Struct, kw_only=True):
     temperature: _Temperature = UNSET
     top_p: _TopP = UNSET
     top_k: Annotated[int | _Maybe, _passed("Of how many of the likeliest tokens one is drawn.")] = UNSET
-    n: Annotated[int | _Maybe, _passed("How many answers. Only 1 can be translated.")] = UNSET
+    n: Annotated[int | _Maybe, _passed("How many answers. Where they are translated, there is one.")] = UNSET
     stop: _Stop = UNSET
     seed: _Seed = UNSET
     user: _User = UNSET

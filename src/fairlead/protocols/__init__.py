@@ -1,11 +1,16 @@
 """The interface of wire formats: bytes in, our words out, and back again. No I/O, no vendor.
 
-Each format is one file beside this one. `Wire` is what pass-through needs; `ChatProtocol` adds translation.
+Each format is one file beside this one. Which roles it has is told by which methods it has (decision 0013):
+
+    Served    a client may speak it               Inbound  = Served, and its words: requests in, answers out
+    Asked     a provider may speak it             Outbound = Asked, and its words: requests out, answers in
+    Wire      both: bytes pass through            ChatProtocol = Wire, Inbound and Outbound
+
 Malformed requests are `errors.InvalidRequest` with `param`, malformed answers `errors.UpstreamBroken`; nothing else
 leaves a decoder, whatever the bytes.
 """
 
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from msgspec import Raw, Struct
 
@@ -27,6 +32,7 @@ class Envelope(Struct):
     max_tokens: int | None
     messages: int  # how many; 0 where the format has none
     include_usage: bool  # usage in the stream was asked for
+    carries: bool = False  # what other formats keep stands in the messages, and shall not reach the provider
 
 
 class Summary(Struct):
@@ -50,14 +56,17 @@ class Encoded(Struct):
 class Cutter(Protocol):
     """Cuts what a provider streams into events of its format, wherever its chunks begin and end: `sse.EventCutter`."""
 
-    held: int  # bytes of an event that is not whole
+    @property
+    def held(self) -> int:
+        """Bytes of an event that is not whole."""
+        ...
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The whole events that `chunk` completes. Raises UpstreamBroken for one that is too large or malformed."""
         ...
 
     def finish(self) -> bytes:
-        """What came after the last whole event; b"" if nothing did."""
+        """What came after the last whole event, as an event; b"" if nothing did."""
         ...
 
 
@@ -71,15 +80,15 @@ class StreamReader(Protocol):
         ...
 
 
-class Wire(Protocol):
-    """What passing bytes through needs to know of a format."""
+class Format(Protocol):
+    """What both sides of a format share."""
 
     name: str  # "openai-chat"
     media_types: tuple[str, str]  # of a whole answer and of a stream
 
-    def path(self, model: str, stream: bool) -> str:
-        """Relative to the provider's base URL: "/chat/completions"."""
-        ...
+
+class Served(Format, Protocol):
+    """A format that clients may speak."""
 
     def peek(self, body: bytes) -> Envelope:
         """Split and check the skeleton. Raises InvalidRequest with `param` as a path (`messages[3].content`)."""
@@ -88,6 +97,38 @@ class Wire(Protocol):
     def characters(self, envelope: Envelope) -> int:
         """How many characters of text the request's messages hold: for `policy.max_characters` only."""
         ...
+
+    def encode_error(self, error: FairleadError) -> bytes:
+        """The body that tells `error`."""
+        ...
+
+    def encode_error_event(self, error: FairleadError) -> bytes:
+        """The events that end a stream with `error`; they say whether it is `retryable`."""
+        ...
+
+    def dress(self, body: bytes) -> bytes:
+        """A whole answer of the same format, as this dialect of it wants it (usually as it is)."""
+        ...
+
+
+class Asked(Format, Protocol):
+    """A format that providers may speak."""
+
+    def path(self, model: str, stream: bool) -> str:
+        """Relative to the provider's base URL: "/chat/completions"."""
+        ...
+
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        """For one stream. An event larger than `max_event_bytes` is UpstreamBroken."""
+        ...
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        """What the provider's error means; never raises."""
+        ...
+
+
+class Wire(Served, Asked, Protocol):
+    """A format that both may speak, so that bytes may pass through."""
 
     def patch(
         self, envelope: Envelope, model: str, *, drop: frozenset[str], ask_usage: bool, default_max_tokens: int
@@ -104,22 +145,6 @@ class Wire(Protocol):
 
     def stream_reader(self) -> StreamReader: ...
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
-        """What the provider's error means; never raises."""
-        ...
-
-    def encode_error(self, error: FairleadError) -> bytes:
-        """The body that tells `error`."""
-        ...
-
-    def encode_error_event(self, error: FairleadError) -> bytes:
-        """The events that end a stream with `error`; they say whether it is `retryable`."""
-        ...
-
-    def dress(self, body: bytes) -> bytes:
-        """A whole answer of the same format, as this dialect of it wants it (usually as it is)."""
-        ...
-
 
 class EventDecoder(Protocol):
     """Takes whole raw events, and b"" once at the end of the stream (which brings what is still owed: Finish)."""
@@ -133,26 +158,56 @@ class EventDecoder(Protocol):
 
 
 class EventEncoder(Protocol):
-    """Gives the SSE bytes for an event, b"" where the format says nothing. Finish gives the end mark as well."""
+    """Gives the bytes for an event, b"" where the format says nothing. Finish gives the end mark as well."""
 
     held: int  # bytes, roughly, of events that wait to be told
 
     def __call__(self, event: Event) -> bytes: ...
 
 
-class ChatProtocol(Wire, Protocol):
-    """A wire format that can be translated. The event codecs are made one per stream: they remember open parts."""
+class Inbound(Served, Protocol):
+    """What clients speak, where it can be translated. An event encoder is made for one stream: it remembers parts."""
 
-    def decode_request(self, body: bytes) -> Request: ...
-
-    def encode_request(self, request: Request, *, default_max_tokens: int) -> bytes:
-        """`default_max_tokens` stands in where the format requires a number and the request has none."""
+    def decode_request(self, body: bytes) -> Request:
+        """Raises InvalidRequest with `param` as a path, and nothing else."""
         ...
-
-    def decode_response(self, body: bytes) -> Response: ...
 
     def encode_response(self, response: Response) -> bytes: ...
 
+    def event_encoder(self, *, include_usage: bool) -> EventEncoder: ...
+
+
+class Outbound(Asked, Protocol):
+    """What providers speak, where it can be translated. An event decoder is made for one stream: it remembers parts."""
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
+        """`default_max_tokens` stands in where the format requires a number and the request has none.
+
+        Raises InvalidRequest for a message that the format cannot say (a sound, a film): it is more than a wish.
+        """
+        ...
+
+    def decode_response(self, body: bytes) -> Response:
+        """Raises UpstreamBroken where `body` is no answer, another UpstreamError where it tells one."""
+        ...
+
     def event_decoder(self) -> EventDecoder: ...
 
-    def event_encoder(self, *, include_usage: bool) -> EventEncoder: ...
+
+class ChatProtocol(Wire, Inbound, Outbound, Protocol):
+    """A format that either side may speak, passed through or translated."""
+
+
+def is_inbound(format: Format) -> TypeGuard[Inbound]:
+    """Whether what a client says in it can be translated."""
+    return hasattr(format, "event_encoder")
+
+
+def is_outbound(format: Format) -> TypeGuard[Outbound]:
+    """Whether what is said in our words can be told to a provider in it."""
+    return hasattr(format, "event_decoder")
+
+
+def is_wire(format: Format) -> TypeGuard[Wire]:
+    """Whether bytes of it may pass through."""
+    return hasattr(format, "patch")

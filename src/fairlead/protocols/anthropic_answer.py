@@ -29,8 +29,14 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import FairleadError, UpstreamBroken
-from fairlead.protocols import anthropic_errors, counting, sse
-from fairlead.protocols.anthropic_request import NAME, Block, encoded_block, input_of, part_of
+from fairlead.protocols import anthropic_carried, anthropic_citations, anthropic_errors, counting, sse
+from fairlead.protocols.anthropic_request import (
+    NAME,
+    Block,
+    encoded_block,
+    input_of,
+    part_of,
+)
 from fairlead.protocols.envelope import NULL, given
 
 _REASONS: dict[str, FinishReason] = {
@@ -175,7 +181,7 @@ def encode(response: Response) -> bytes:
             "type": "message",
             "role": "assistant",
             "model": response.model,
-            "content": [_whole(part, response) for part in response.parts if not _is_silent(part)],
+            "content": list(_blocks(response)),
             "stop_reason": _TOLD.get(response.finish_reason, "end_turn"),
             "stop_sequence": response.stop_sequence,
             "usage": _encoded_usage(response.usage),
@@ -183,14 +189,29 @@ def encode(response: Response) -> bytes:
     )
 
 
+def _blocks(response: Response) -> Iterator[Any]:
+    for part in response.parts:
+        if not _is_silent(part):
+            carried = anthropic_carried.beside(anthropic_carried.extra_of(part))
+            if carried is not None:
+                yield carried
+            yield _whole(part, response)
+
+
+def _is_shown(thought: Reasoning) -> bool:
+    """Whether it is told as one that can be read, and is not Anthropic's own cipher."""
+    return thought.encrypted is None or thought.protocol not in (None, NAME)
+
+
 def _shown(part: Part) -> Any:
     """A block for a client, of a tool without its input; None if it is another format's. A thought without a signature
-    of this format is shown, but proves nothing."""
-    if isinstance(part, Reasoning) and part.encrypted is None:
-        return {"type": "thinking", "thinking": part.text, "signature": _signature(part, part.signature)}
+    of this format is shown, but proves nothing to Anthropic."""
+    if isinstance(part, Reasoning) and _is_shown(part):
+        signature = anthropic_carried.signature(part, part.signature)
+        return {"type": "thinking", "thinking": part.text, "signature": signature}
     if isinstance(part, Text):
-        citations = part.extra.raw if part.extra is not None and part.extra.protocol == NAME else None
-        return {"type": "text", "text": part.text, "citations": citations}
+        citations = [told for told in map(anthropic_citations.encode, part.citations) if told is not None]
+        return {"type": "text", "text": part.text, "citations": citations or None}
     if isinstance(part, ToolUse):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
     return encoded_block(part)
@@ -214,11 +235,6 @@ def _input(call: ToolUse, *, cut: bool) -> Raw:
     if told is not None:
         return told
     raise UpstreamBroken(f"it called the tool {call.name[:60]!r} with arguments that are not a JSON object")
-
-
-def _signature(thought: Reasoning, signature: str | None) -> str:
-    """`signature`, if this format will know it again: it comes back with the next request."""
-    return (signature or "") if thought.protocol == NAME else ""
 
 
 # ---- streams
@@ -291,9 +307,9 @@ class Decoder:
                 yield PartStart(index, structs.replace(begun, arguments="" if arguments == "{}" else arguments))
             case Opaque(raw=raw):
                 self._opaque[index] = _Gathered(raw)
-            case Text(extra=extra) if extra is not None:
-                yield PartStart(index, structs.replace(begun, extra=None))
-                yield PartDelta(index, extra=extra)
+            case Text(citations=citations) if citations:
+                yield PartStart(index, structs.replace(begun, citations=()))
+                yield PartDelta(index, citations=citations)
             case _:
                 yield PartStart(index, begun)
 
@@ -311,7 +327,7 @@ class Decoder:
         elif delta.signature is not None:
             yield PartDelta(event.index, signature=delta.signature)
         elif given(delta.citation) is not None:
-            yield PartDelta(event.index, extra=Opaque(NAME, Raw(b"[%b]" % bytes(delta.citation))))
+            yield PartDelta(event.index, citations=(anthropic_citations.decode_one(delta.citation),))
 
     def _stop(self, index: int) -> Iterator[Event]:
         if index not in self._open:
@@ -383,6 +399,7 @@ class Encoder:
         self._open: int | None = None  # our index of the block that is open
         self._number = -1  # its number
         self._part: Part = Text("")
+        self._behind: Opaque | None = None  # what its format keeps beside it, and told late
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._hidden: set[int] = set()  # what this format has no block for
         self.held = 0
@@ -422,11 +439,26 @@ class Encoder:
         self.held += size
 
     def _begin(self, start: PartStart) -> bytes:
+        told = self._carried(anthropic_carried.beside(anthropic_carried.extra_of(start.part)))
         self._open, self._part = start.index, start.part
         self._number += 1
         block, first = _opening(start.part)
-        told = _named("content_block_start", {"index": self._number, "content_block": block})
+        told += _named("content_block_start", {"index": self._number, "content_block": block})
+        if isinstance(start.part, Reasoning) and start.part.encrypted is not None and _is_shown(start.part):
+            told += self._signed(start.part, None)
         return told + (self._delta(first) if first is not None else b"")
+
+    def _carried(self, block: dict[str, Any] | None) -> bytes:
+        """A whole block that a client brings back."""
+        if block is None:
+            return b""
+        self._number += 1
+        told = _named("content_block_start", {"index": self._number, "content_block": {**block, "signature": ""}})
+        told += self._filled(b"signature_delta", b"signature", block["signature"])
+        return told + _named("content_block_stop", {"index": self._number})
+
+    def _signed(self, thought: Reasoning, signature: str | None) -> bytes:
+        return self._filled(b"signature_delta", b"signature", anthropic_carried.signature(thought, signature))
 
     def _delta(self, delta: PartDelta) -> bytes:
         match self._part:
@@ -434,15 +466,18 @@ class Encoder:
                 told = self._filled(b"input_json_delta", b"partial_json", delta.text)
             case Reasoning() as thought:
                 told = self._filled(b"thinking_delta", b"thinking", delta.text)
-                told += self._filled(b"signature_delta", b"signature", _signature(thought, delta.signature))
+                if delta.signature is not None and thought.encrypted is None:
+                    told += self._signed(thought, delta.signature)
             case _:
                 told = self._filled(b"text_delta", b"text", delta.text)
-        if delta.extra is not None and delta.extra.protocol == NAME:
-            citations = msgspec.json.decode(delta.extra.raw, type=list[Raw])
+        if delta.extra is not None and not isinstance(self._part, Reasoning):
+            self._behind = delta.extra
+        if delta.citations:
+            citations = map(anthropic_citations.encode, delta.citations)
             told += b"".join([self._filled(b"citations_delta", b"citation", citation) for citation in citations])
         return told
 
-    def _filled(self, kind: bytes, field: bytes, value: str | Raw) -> bytes:
+    def _filled(self, kind: bytes, field: bytes, value: Any) -> bytes:
         if not value:
             return b""
         delta = b'{"type":"%b","%b":%b}' % (kind, field, _encode(value))
@@ -451,7 +486,9 @@ class Encoder:
 
     def _stop(self) -> bytes:
         self._open = None
-        return _named("content_block_stop", {"index": self._number})
+        told = _named("content_block_stop", {"index": self._number})
+        behind, self._behind = self._behind, None
+        return told + self._carried(anthropic_carried.beside(behind, follows=True))
 
     def _next(self) -> bytes:
         """Blocks that waited for the open one: whole ones, and the beginning of one that is not."""
@@ -488,9 +525,10 @@ class _Waiting(Struct):
 def _opening(part: Part) -> tuple[Any, PartDelta | None]:
     """The block as it opens, and what of it is known already."""
     match part:
-        case Text(text=text):
-            return {"type": "text", "text": ""}, PartDelta(0, text) if text else None
-        case Reasoning(text=text, signature=signature, encrypted=None):
+        case Text(text=text, citations=citations):
+            first = PartDelta(0, text, citations=citations) if text or citations else None
+            return {"type": "text", "text": ""}, first
+        case Reasoning(text=text, signature=signature) if _is_shown(part):
             first = PartDelta(0, text, signature=signature) if text or signature else None
             return {"type": "thinking", "thinking": "", "signature": ""}, first
         case ToolUse(arguments=arguments):

@@ -13,11 +13,14 @@ from fairlead.errors import FairleadError, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     DONE,
+    Cutter,
+    Encoded,
     Envelope,
     EventDecoder,
     EventEncoder,
     Summary,
     anthropic_answer,
+    anthropic_carried,
     anthropic_errors,
     anthropic_request,
     envelope,
@@ -43,18 +46,26 @@ class AnthropicMessages:
     def path(self, model: str, stream: bool) -> str:
         return "/messages"
 
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return sse.EventCutter(max_event_bytes)
+
     # ---- the same format: look, do not translate
 
     def peek(self, body: bytes) -> Envelope:
         fields = envelope.split(body, _KNOWN)
-        return Envelope(
+        messages = envelope.messages(fields)
+        taken = Envelope(
             fields=fields,
-            messages=envelope.messages(fields),
+            messages=len(messages),
             model=envelope.read(fields, "model", str),
             stream=envelope.read(fields, "stream", bool) or False,
             max_tokens=envelope.read(fields, "max_tokens", int),
             include_usage=True,
         )
+        for message in messages:
+            if message.role == "assistant" and anthropic_carried.carries(message.content):
+                taken.carries = True
+        return taken
 
     def characters(self, taken: Envelope) -> int:
         return sum(envelope.characters(taken.fields[name]) for name in ("system", "messages") if name in taken.fields)
@@ -66,6 +77,8 @@ class AnthropicMessages:
         for name in drop.intersection(fields):
             del fields[name]
         fields["model"] = Raw(_encode(model))
+        if taken.carries:
+            fields["messages"] = anthropic_carried.without(fields["messages"])
         if taken.max_tokens is None:
             fields["max_tokens"] = Raw(b"%d" % default_max_tokens)
         return envelope.join(fields)
@@ -85,7 +98,7 @@ class AnthropicMessages:
     def decode_request(self, body: bytes) -> Request:
         return anthropic_request.decode(envelope.split(body, _KNOWN), body)
 
-    def encode_request(self, request: Request, *, default_max_tokens: int) -> bytes:
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return anthropic_request.encode(request, default_max_tokens)
 
     def decode_response(self, body: bytes) -> Response:

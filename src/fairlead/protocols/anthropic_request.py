@@ -28,9 +28,11 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.envelope import NULL, given, typed
+from fairlead.protocols import Encoded, anthropic_carried, anthropic_citations
+from fairlead.protocols.envelope import NULL, any_value, given, left_over, typed
+from fairlead.protocols.unsaid import foreign, unsaid
 
-NAME = "anthropic-messages"
+NAME = anthropic_citations.NAME
 
 # A wish in words, as a budget of tokens. https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
@@ -67,6 +69,7 @@ class Block(Struct):
     content: str | list[Raw] | dict[str, Raw] | None = None
     is_error: bool | None = None
     citations: Raw = NULL
+    context: Raw = NULL
     cache_control: Raw = NULL
 
 
@@ -131,13 +134,19 @@ class _Request(Struct):
     service_tier: str | None = None
 
 
-_UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
+def _names(kind: type[Struct]) -> frozenset[str]:
+    return frozenset(field.name for field in msgspec.structs.fields(kind))
+
+
+_UNDERSTOOD = _names(_Request)
+_PARTLY = {"thinking": _names(_Thinking), "output_config": _names(_Output)}
 _request = msgspec.json.Decoder(_Request)
 _kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
 _BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document".split())
 _RESULT_BLOCKS = frozenset({"text", "image", "document"})  # results hold no results
 _tool = msgspec.json.Decoder(_Tool)
+_fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
 
 # ---- their JSON → our words
@@ -164,7 +173,7 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
         thinking=_decoded_thinking(told.thinking, output.effort),
         user=told.metadata.user_id if told.metadata is not None else None,
         service_tier=told.service_tier,
-        extra={name: Opaque(NAME, raw) for name, raw in fields.items() if name not in _UNDERSTOOD},
+        extra={name: Opaque(NAME, raw) for name, raw in left_over(fields, _UNDERSTOOD, _PARTLY)},
     )
 
 
@@ -180,8 +189,10 @@ def _decoded(messages: list[_Message]) -> Iterator[Message]:
         place = f"messages[{index}]"
         parts = tuple(_content(message.content, f"{place}.content"))
         match message.role:
-            case "assistant" | "system":
-                yield Message(message.role, parts)
+            case "assistant":
+                yield Message("assistant", anthropic_carried.opened(parts))
+            case "system":
+                yield Message("system", parts)
             case "user":
                 results = tuple(part for part in parts if isinstance(part, ToolResult))
                 others = tuple(part for part in parts if not isinstance(part, ToolResult))
@@ -219,7 +230,7 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
     """The part that a content block is. What only this format knows is Opaque."""
     match block.type:
         case "text" if block.text is not None:
-            return Text(block.text, given(block.cache_control), _citations(block.citations))
+            return Text(block.text, given(block.cache_control), anthropic_citations.decode(block.citations))
         case "thinking" if block.thinking is not None:
             signature = block.signature or None
             return Reasoning(block.thinking, signature, protocol=NAME if signature else None)
@@ -245,15 +256,10 @@ def _arguments(raw: Raw) -> str:
     return bytes(given(raw) or b"{}").decode(errors="replace")
 
 
-def _citations(raw: Raw) -> Opaque | None:
-    """Citations beside a text; in a request the field may also be a wish, which is an object."""
-    return Opaque(NAME, raw) if bytes(raw)[:1] == b"[" and bytes(raw) != b"[]" else None
-
-
 def _media(block: Block, raw: Raw) -> Part:
     assert block.source is not None
     source, kind = block.source, "image" if block.type == "image" else "document"
-    facts: dict[str, Any] = {"name": block.title, "cache": given(block.cache_control)}
+    facts: dict[str, Any] = {"name": block.title, "cache": given(block.cache_control), "extra": _beside(block)}
     match source.type:
         case "base64":
             return Media(kind, source.media_type, data=source.data, **facts)  # type: ignore[arg-type]
@@ -266,13 +272,23 @@ def _media(block: Block, raw: Raw) -> Part:
     return Opaque(NAME, raw)
 
 
+def _beside(block: Block) -> Opaque | None:
+    """How a document shall be read: whether it may be cited, and what it is about."""
+    told = {"citations": given(block.citations), "context": given(block.context)}
+    fields = {name: value for name, value in told.items() if value is not None}
+    return Opaque(NAME, Raw(_encode(fields))) if fields else None
+
+
 def _decoded_tool(raw: Raw, place: str) -> Tool | Opaque:
     tool: _Tool = typed(raw, _tool, place)
     if tool.type not in (None, "custom"):
         return Opaque(NAME, raw)
     if not tool.name:
         raise InvalidRequest(f"'{place}.name' is missing.", param=f"{place}.name")
-    return Tool(tool.name, tool.description, given(tool.input_schema), tool.strict, given(tool.cache_control))
+    told: dict[str, Raw] = typed(raw, _fields, place)
+    others = dict(left_over(told, _names(_Tool), {}))
+    extra = Opaque(NAME, Raw(_encode(others))) if others else None
+    return Tool(tool.name, tool.description, given(tool.input_schema), tool.strict, given(tool.cache_control), extra)
 
 
 def _decoded_choice(choice: _Choice | None) -> ToolChoice | None:
@@ -309,7 +325,7 @@ def _decoded_thinking(told: _Thinking | None, effort: str | None) -> Thinking | 
 # ---- our words → their JSON
 
 
-def encode(request: Request, default_max_tokens: int) -> bytes:
+def encode(request: Request, default_max_tokens: int) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
     system, messages = _split_off_system(request.messages)
     if request.response_format is not None and request.response_format.kind == "json_object":
@@ -337,8 +353,35 @@ def encode(request: Request, default_max_tokens: int) -> bytes:
     if thinking is None or thinking["type"] == "disabled":  # a model that thinks takes none of these
         body["temperature"] = None if request.temperature is None else min(max(request.temperature, 0.0), 1.0)
         body["top_k"], body["top_p"] = request.top_k, request.top_p
-    extra = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
-    return _encode({**extra, **{name: value for name, value in body.items() if value is not None}})
+    own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
+    for name in _PARTLY.keys() & own.keys():  # the same wish, and more
+        body[name] = {**(any_value(own.pop(name)) or {}), **(body[name] or {})} or None
+    told = {name: value for name, value in body.items() if value is not None}
+    return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told))))
+
+
+_SAYS = frozenset({"user", "stop", "response_format", "parallel_tool_calls", "cache_control", "is_error"})
+
+
+def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
+    """What of `request` is not in `told`, or not as it was asked for."""
+    found = unsaid(request, NAME, _SAYS).difference(told)
+    if request.temperature is not None and told.get("temperature", request.temperature) != request.temperature:
+        found.add("temperature")  # beyond what Anthropic allows
+    if any(not text.strip() for text in request.stop):
+        found.add("stop")
+    shape = request.response_format
+    if shape is not None and shape.kind == "json_schema" and shape.schema is None:
+        found.add("response_format")
+    return found.union(foreign(request.extra, NAME), _unsaid_instructions(request.messages))
+
+
+def _unsaid_instructions(messages: Iterable[Message]) -> Iterator[str]:
+    """Instructions that lead are words only."""
+    for message in messages:
+        if message.role not in ("system", "developer"):
+            return
+        yield from (part.kind for part in message.parts if isinstance(part, Media))
 
 
 def _split_off_system(messages: Sequence[Message]) -> tuple[list[Text], Sequence[Message]]:
@@ -393,13 +436,12 @@ def _without_trailing_space(turns: list[dict[str, Any]]) -> None:
 def encoded_block(part: Part) -> Any:
     """A content block, None where there is nothing to say in this format."""
     match part:
-        case Text(text=text, cache=cache, extra=extra):
+        case Text(text=text, cache=cache, citations=citations):
             if not text or text.isspace():  # Anthropic refuses blocks without words
                 return None
-            block = {"type": "text", "text": text}
-            if extra is not None and extra.protocol == NAME:
-                block["citations"] = extra.raw  # type: ignore[assignment]
-            return _marked(block, cache)
+            block: dict[str, Any] = {"type": "text", "text": text}
+            own = anthropic_citations.own(citations)
+            return _marked({**block, "citations": own} if own else block, cache)
         case Reasoning(protocol=protocol, signature=signature, encrypted=encrypted) if protocol == NAME:
             if encrypted is not None:
                 return {"type": "redacted_thinking", "data": encrypted}
@@ -447,6 +489,8 @@ def _input(part: ToolUse) -> Raw:
 def _encoded_media(media: Media) -> dict[str, Any]:
     if media.kind == "audio":
         raise InvalidRequest("This model's provider takes no audio: 'messages' has an 'input_audio'.", param="messages")
+    if media.kind == "video":
+        raise InvalidRequest("This model's provider takes no video, and 'messages' has one.", param="messages")
     source: dict[str, Any]
     if media.file_id is not None:
         source = {"type": "file", "file_id": media.file_id}
@@ -460,7 +504,13 @@ def _encoded_media(media: Media) -> dict[str, Any]:
         mime = media.mime or ("image/png" if media.kind == "image" else "application/pdf")
         source = {"type": "base64", "media_type": mime, "data": media.data or ""}
     title = {"title": media.name} if media.name and media.kind == "document" else {}
-    return _marked({"type": media.kind, "source": source, **title}, media.cache)
+    return _marked({"type": media.kind, "source": source, **title, **_fields_beside(media.extra)}, media.cache)
+
+
+def _fields_beside(extra: Opaque | None) -> dict[str, Any]:
+    """What this format keeps beside a document or a tool."""
+    fields = any_value(extra.raw) if extra is not None and extra.protocol == NAME else None
+    return fields if isinstance(fields, dict) else {}
 
 
 def _text_of(document: Media) -> str:
@@ -475,7 +525,7 @@ def _text_of(document: Media) -> str:
 def _encoded_tool(tool: Tool | Opaque) -> Any:
     if isinstance(tool, Opaque):
         return tool.raw if tool.protocol == NAME else None
-    told: dict[str, Any] = {"name": tool.name}
+    told: dict[str, Any] = {"name": tool.name, **_fields_beside(tool.extra)}
     if tool.description is not None:
         told["description"] = tool.description
     told["input_schema"] = _schema(tool)

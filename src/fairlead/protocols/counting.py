@@ -49,6 +49,8 @@ _OPENAI_CACHE = "https://platform.openai.com/docs/guides/prompt-caching"
 _OPENROUTER = "https://openrouter.ai/docs/use-cases/usage-accounting"
 _XAI = "https://docs.x.ai/docs/key-information/consumption-and-rate-limits"
 _GEMINI = "https://ai.google.dev/gemini-api/docs/thinking"
+_GEMINI_USAGE = "https://ai.google.dev/api/generate-content"
+_GEMINI_CACHE = "https://ai.google.dev/gemini-api/docs/caching"
 _DEEPSEEK = "https://api-docs.deepseek.com/guides/kv_cache"
 _KIMI = "https://platform.moonshot.ai/docs/api/chat"
 _MISTRAL = "https://docs.mistral.ai/studio-api/conversations/advanced/prompt-caching"
@@ -63,6 +65,18 @@ _THINKING = "https://docs.anthropic.com/en/docs/build-with-claude/extended-think
 _COMPACTION = "https://platform.claude.com/docs/en/build-with-claude/compaction"
 _ADVISOR = "https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool"
 _SEARCH = "https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/web-search-tool"
+_CONVERSE = "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html"
+_INVOKE_STREAM = (
+    "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html"
+)
+_LLAMA = "https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html"
+_TITAN = "https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html"
+_NOVA = "https://docs.aws.amazon.com/nova/latest/userguide/prompt-caching.html"
+_COHERE = "https://docs.cohere.com/reference/chat"
+_COHERE_V1 = "https://docs.cohere.com/reference/chat-v1"
+_COHERE_STREAM = "https://docs.cohere.com/reference/chat-stream"
+_COHERE_PRICES = "https://docs.cohere.com/docs/how-does-cohere-pricing-work"
+_OLLAMA = "https://docs.ollama.com/api/usage"
 
 _OPENAI_ROWS = (
     Row("input_tokens", "prompt_tokens", "total", _CHAT),
@@ -108,10 +122,82 @@ _ANTHROPIC_ROWS = (
     Row("searches", "server_tool_use.web_search_requests", "uncounted", _SEARCH),
 )
 
+_CONVERSE_ROWS = (
+    Row("input_tokens", "inputTokens", "total", _CONVERSE),
+    Row("output_tokens", "outputTokens", "total", _CONVERSE),
+    Row("cached_tokens", "cacheReadInputTokens", "beside", _CONVERSE),
+    Row("cached_tokens", "cacheReadInputTokenCount", "beside", _NOVA),
+    Row("cache_write_tokens", "cacheWriteInputTokens", "beside", _CONVERSE),
+    Row("cache_write_tokens", "cacheWriteInputTokenCount", "beside", _NOVA),
+    # What is kept for an hour is an item of a list, by lifetime: `cacheDetails`, read by `bedrock_usage`.
+)
+
+# The metrics of a stream's last frame, and what models tell themselves.
+_INVOKE_ROWS = (
+    Row("input_tokens", "inputTokenCount", "total", _INVOKE_STREAM),
+    Row("input_tokens", "inputTextTokenCount", "total", _TITAN),
+    Row("input_tokens", "prompt_token_count", "total", _LLAMA),
+    Row("output_tokens", "outputTokenCount", "total", _INVOKE_STREAM),
+    Row("output_tokens", "totalOutputTextTokenCount", "total", _TITAN),
+    Row("output_tokens", "generation_token_count", "total", _LLAMA),
+    Row("cached_tokens", "cacheReadInputTokenCount", "beside", _INVOKE_STREAM),
+    Row("cache_write_tokens", "cacheWriteInputTokenCount", "beside", _INVOKE_STREAM),
+)
+
+# `tokens` are what the model read and wrote, with what Cohere puts around a prompt; only those hold the cached ones.
+# What is billed is less (the client's own words), and stands in where the tokens are not told.
+_COHERE_ROWS = (
+    Row("input_tokens", "tokens.input_tokens", "total", _COHERE),
+    Row("output_tokens", "tokens.output_tokens", "total", _COHERE),
+    Row("cached_tokens", "cached_tokens", "within", _COHERE),
+    Row("input_tokens", "billed_units.input_tokens", "total", _COHERE_PRICES),
+    Row("output_tokens", "billed_units.output_tokens", "total", _COHERE_PRICES),
+    Row("searches", "billed_units.search_units", "uncounted", _COHERE_PRICES),
+)
+
+# The whole answer, or the last line of a stream. Servers of 2024 tell nothing of a prompt that is cached whole.
+_OLLAMA_ROWS = (
+    Row("input_tokens", "prompt_eval_count", "total", _OLLAMA),
+    Row("output_tokens", "eval_count", "total", _OLLAMA),
+    Row("cached_tokens", "prompt_eval_cached_count", "within", _OLLAMA),
+)
+
+# The total is the sum of prompt, prompts of tools, candidates and thoughts. Tokens by kind (sound, images) are items of
+# lists: `promptTokensDetails` and the like, read by `gemini_usage`.
+_GEMINI_ROWS = (
+    Row("input_tokens", "promptTokenCount", "total", _GEMINI_USAGE),
+    Row("input_tokens", "toolUsePromptTokenCount", "beside", _GEMINI_USAGE),
+    Row("output_tokens", "candidatesTokenCount", "total", _GEMINI_USAGE),
+    Row("reasoning_tokens", "thoughtsTokenCount", "beside", _GEMINI),
+    Row("cached_tokens", "cachedContentTokenCount", "within", _GEMINI_CACHE),
+    Row("total", "totalTokenCount", "uncounted", _GEMINI_USAGE),
+)
+
+_RESPONSES = "https://platform.openai.com/docs/api-reference/responses/object"
+
+_RESPONSES_ROWS = (
+    Row("input_tokens", "input_tokens", "total", _RESPONSES),
+    Row("output_tokens", "output_tokens", "total", _RESPONSES),
+    Row("total_tokens", "total_tokens", "total", _RESPONSES),
+    Row("cached_tokens", "input_tokens_details.cached_tokens", "by_total", _RESPONSES),
+    Row("cache_write_tokens", "input_tokens_details.cache_write_tokens", "by_total", _RESPONSES),
+    Row("reasoning_tokens", "output_tokens_details.reasoning_tokens", "by_total", _RESPONSES),
+    Row("searches", "num_sources_used", "uncounted", _XAI, "xAI"),
+    Row("searches", "num_server_side_tools_used", "uncounted", _XAI, "xAI"),
+)
+
 TABLE: dict[str, tuple[Row, ...]] = {
     "openai-chat": _OPENAI_ROWS,
     "openai-completions": _OPENAI_ROWS,
+    "openai-responses": _RESPONSES_ROWS,
     "anthropic-messages": _ANTHROPIC_ROWS,
+    "gemini": _GEMINI_ROWS,
+    "bedrock-converse": _CONVERSE_ROWS,
+    "bedrock-invoke": _INVOKE_ROWS,
+    "cohere-chat": _COHERE_ROWS,
+    "cohere-chat-v1": _COHERE_ROWS,
+    "ollama-chat": _OLLAMA_ROWS,
+    "ollama-generate": _OLLAMA_ROWS,
 }
 
 # Where usage stands in an answer or an event; the first that tells something counts. The last of a stream is its usage.
@@ -125,8 +211,25 @@ USAGE: dict[str, tuple[Row, ...]] = {
         Row("usage", "usage", "total", _MESSAGES),
         Row("usage", "message.usage", "total", _STREAMING),
     ),
+    "gemini": (Row("usage", "usageMetadata", "total", _GEMINI_USAGE),),
+    "bedrock-converse": (Row("usage", "usage", "total", _CONVERSE),),
+    "bedrock-invoke": (Row("usage", "amazon-bedrock-invocationMetrics", "total", _INVOKE_STREAM),),
+    "cohere-chat": (
+        Row("usage", "usage", "total", _COHERE),
+        Row("usage", "delta.usage", "total", _COHERE_STREAM),
+    ),
+    "cohere-chat-v1": (
+        Row("usage", "meta", "total", _COHERE_V1),
+        Row("usage", "response.meta", "total", _COHERE_V1),
+    ),
+    "ollama-chat": (Row("usage", "", "total", _OLLAMA),),
+    "ollama-generate": (Row("usage", "", "total", _OLLAMA),),
 }
 USAGE["openai-completions"] = USAGE["openai-chat"]
+USAGE["openai-responses"] = (
+    Row("usage", "usage", "total", _RESPONSES),
+    Row("usage", "response.usage", "total", "https://platform.openai.com/docs/api-reference/responses-streaming"),
+)
 
 _MOST = 2**53 - 1  # the last count that every reader of JSON keeps exactly
 _ROUNDS = "iterations"
@@ -241,6 +344,24 @@ def _with_rest(rest: int, inputs: int, outputs: int, cache: int, reasoning: int)
     return inputs + (cache if rest == cache else 0), outputs, reasoning
 
 
+def _responses(told: Any) -> Usage | None:
+    inputs, outputs = told.input_tokens, told.output_tokens
+    if inputs is None and outputs is None:
+        return None
+    inputs, outputs = inputs or 0, outputs or 0
+    cached = written = reasoning = 0
+    details = told.input_tokens_details
+    if details is not None:
+        cached, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+    details = told.output_tokens_details
+    if details is not None:
+        reasoning = details.reasoning_tokens or 0
+    rest = (told.total_tokens or 0) - inputs - outputs
+    if rest > 0 and (inputs or outputs) and rest in (reasoning, cached + written, cached + written + reasoning):
+        inputs, outputs, reasoning = _with_rest(rest, inputs, outputs, cached + written, reasoning)
+    return _settled(inputs, outputs, cached, written, 0, reasoning, 0, 0, 0, 0)
+
+
 def _anthropic(told: Any) -> Usage | None:
     inputs, outputs = told.input_tokens, told.output_tokens
     if inputs is None and outputs is None:
@@ -257,6 +378,50 @@ def _anthropic(told: Any) -> Usage | None:
     own = _settled(inputs + cached + written, outputs, cached, written, written_1h, reasoning, 0, 0, 0, 0)
     # A round has no rounds of its own.
     return _with_rounds(own, told.iterations) if getattr(told, _ROUNDS, None) else own
+
+
+def _gemini(told: Any) -> Usage | None:
+    inputs, outputs, thoughts = told.promptTokenCount, told.candidatesTokenCount, told.thoughtsTokenCount
+    if inputs is None and outputs is None and thoughts is None:
+        return None
+    inputs, thoughts = (inputs or 0) + (told.toolUsePromptTokenCount or 0), thoughts or 0
+    cached = told.cachedContentTokenCount or 0
+    return _settled(inputs, (outputs or 0) + thoughts, cached, 0, 0, thoughts, 0, 0, 0, 0)
+
+
+def _converse(told: Any) -> Usage | None:
+    inputs, outputs = told.inputTokens, told.outputTokens
+    if inputs is None and outputs is None:
+        return None
+    cached = told.cacheReadInputTokens or told.cacheReadInputTokenCount or 0
+    written = told.cacheWriteInputTokens or told.cacheWriteInputTokenCount or 0
+    return _settled((inputs or 0) + cached + written, outputs or 0, cached, written, 0, 0, 0, 0, 0, 0)
+
+
+def _invoke(told: Any) -> Usage | None:
+    inputs = [told.inputTokenCount, told.inputTextTokenCount, told.prompt_token_count]
+    outputs = [told.outputTokenCount, told.totalOutputTextTokenCount, told.generation_token_count]
+    if all(count is None for count in inputs + outputs):
+        return None
+    cached, written = told.cacheReadInputTokenCount or 0, told.cacheWriteInputTokenCount or 0
+    first_in, first_out = next(filter(None, inputs), 0), next(filter(None, outputs), 0)
+    return _settled(first_in + cached + written, first_out, cached, written, 0, 0, 0, 0, 0, 0)
+
+
+def _cohere(told: Any) -> Usage | None:
+    tokens, billed = told.tokens, told.billed_units
+    if tokens is None and billed is None:
+        return None
+    inputs = (tokens.input_tokens if tokens is not None else 0) or (billed.input_tokens if billed is not None else 0)
+    outputs = (tokens.output_tokens if tokens is not None else 0) or (billed.output_tokens if billed is not None else 0)
+    return _settled(inputs or 0, outputs or 0, told.cached_tokens or 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _ollama(told: Any) -> Usage | None:
+    inputs, outputs = told.prompt_eval_count, told.eval_count
+    if inputs is None and outputs is None:
+        return None
+    return _settled(inputs or 0, outputs or 0, told.prompt_eval_cached_count or 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _with_rounds(usage: Usage, rounds: Iterable[Any]) -> Usage:
@@ -382,5 +547,13 @@ def _count(value: Any) -> int | None:
 COUNTING = {
     "openai-chat": Counting(_OPENAI_ROWS, _openai),
     "openai-completions": Counting(_OPENAI_ROWS, _openai),
+    "openai-responses": Counting(_RESPONSES_ROWS, _responses),
     "anthropic-messages": Counting(_ANTHROPIC_ROWS, _anthropic),
+    "gemini": Counting(_GEMINI_ROWS, _gemini),
+    "bedrock-converse": Counting(_CONVERSE_ROWS, _converse),
+    "bedrock-invoke": Counting(_INVOKE_ROWS, _invoke),
+    "cohere-chat": Counting(_COHERE_ROWS, _cohere),
+    "cohere-chat-v1": Counting(_COHERE_ROWS, _cohere),
+    "ollama-chat": Counting(_OLLAMA_ROWS, _ollama),
+    "ollama-generate": Counting(_OLLAMA_ROWS, _ollama),
 }

@@ -5,7 +5,7 @@ goes on. Whatever is unknown passes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -112,6 +112,19 @@ def _respelt(raw: bytes | Raw, path: list[str]) -> bytes | None:
     return None if inner is None else join({**fields, path[0]: Raw(inner)})
 
 
+def left_over(
+    fields: Mapping[str, Raw], understood: Container[str], partly: Mapping[str, frozenset[str]]
+) -> Iterator[tuple[str, Raw]]:
+    """Those of `fields` that were not understood, or not all of: `partly` names the fields that are, of an object."""
+    for name, raw in fields.items():
+        if name not in understood or (name in partly and not partly[name].issuperset(_names(raw))):
+            yield name, raw
+
+
+def _names(raw: Raw) -> Iterable[str]:
+    return _top_level.decode(raw) if bytes(raw)[:1] == b"{" else ()
+
+
 def given(raw: Raw) -> Raw | None:
     """`raw`, None if it is null. (A struct's field cannot be `Raw | None`: it is Raw, and NULL where it is absent.)"""
     return None if bytes(raw) == _NULL else raw
@@ -138,17 +151,20 @@ def invalid(error: msgspec.ValidationError, param: str) -> InvalidRequest:
 _MISSING = "Object missing required field "
 
 
-class _Message(Struct, gc=False):
+class Said(Struct, gc=False):
+    """A message, as far as the skeleton goes."""
+
     role: str
     content: Raw = NULL
+    tool_calls: Raw = NULL
 
 
-_messages = msgspec.json.Decoder(list[_Message])
+_messages = msgspec.json.Decoder(list[Said])
 _CONTENT_STARTS = frozenset(b'"[n')  # of a string, an array, null
 
 
-def messages(fields: Mapping[str, Raw]) -> int:
-    """How many messages there are. Raises InvalidRequest unless they are a non-empty array of objects with a string
+def messages(fields: Mapping[str, Raw]) -> list[Said]:
+    """The messages that there are. Raises InvalidRequest unless they are a non-empty array of objects with a string
     `role` and a `content` that is a string, an array or null."""
     raw = fields.get("messages")
     if raw is None or bytes(raw) == _NULL:
@@ -167,7 +183,7 @@ def messages(fields: Mapping[str, Raw]) -> int:
         wrong = next(index for index, start in enumerate(starts) if start not in _CONTENT_STARTS)
         place = f"messages[{wrong}].content"
         raise InvalidRequest(f"'{place}' must be a string, an array or null.", param=place)
-    return len(found)
+    return found
 
 
 def any_value(raw: bytes | Raw) -> Any:

@@ -11,13 +11,13 @@ from io import StringIO
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct, field, structs
 
 from fairlead.chat import (
+    Citation,
     Event,
     Finish,
     FinishReason,
-    Opaque,
     Part,
     PartDelta,
     PartEnd,
@@ -30,10 +30,10 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken
-from fairlead.protocols import openai_errors, openai_usage, sse
+from fairlead.protocols import openai_calls, openai_citations, openai_errors, openai_usage, sse
 from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given
-from fairlead.protocols.openai_request import NAME, encoded_call, encoded_thought, read_details, thought_of, thoughts
+from fairlead.protocols.openai_thoughts import encoded_thought, read_details, thought_of, thoughts
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_use", "function_call": "tool_use",
@@ -44,6 +44,7 @@ _TOLD: dict[FinishReason | None, str] = {
 }  # fmt: skip
 _encode = msgspec.json.encode
 _CALL_BYTES = 1000  # that a call takes in memory until the stream ends, beside its id
+_CITATION_BYTES = 400  # that a citation takes beside its texts
 _PIECE_BYTES = 60  # beside a piece of arguments that waits
 
 
@@ -57,6 +58,7 @@ class _Call(Struct):
     id: str | None = None
     type: str | None = None
     function: _Function | None = None
+    extra_content: Raw = NULL
 
 
 class _Said(Struct):
@@ -95,6 +97,8 @@ class _Answer(Struct):
     choices: list[_Choice] | None = None
     usage: Raw = NULL
     x_groq: _Vendor | None = None
+    citations: Raw = NULL
+    search_results: Raw = NULL
     error: Raw = NULL
 
 
@@ -140,7 +144,7 @@ def decode(body: bytes) -> Response:
     return Response(
         id=answer.id or "",
         model=answer.model or "",
-        parts=tuple(_said(message)),
+        parts=tuple(_said(message, openai_citations.sources(answer.citations, answer.search_results))),
         finish_reason=_reason(choice.finish_reason, refused=bool(message.refusal)),
         usage=usage_of(answer),
         created=int(answer.created or 0),
@@ -154,14 +158,14 @@ def _reason(told: str | None, *, refused: bool) -> FinishReason | None:
     return _REASONS.get(told, "stop") if told else None
 
 
-def _said(message: _Said) -> Iterator[Part]:
+def _said(message: _Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
     yield from _thoughts(message)
     text = _text(message.content) + (message.refusal or "")
-    if text:
-        extra = None if _empty(message.annotations) else Opaque(NAME, message.annotations)
-        yield Text(text, extra=extra)
+    citations = openai_citations.decode(message.annotations)
+    if text or citations:
+        yield Text(text, citations=citations or sources)
     for call in message.tool_calls or ():
-        yield _tool_use(call.id, call.function)
+        yield structs.replace(_tool_use(call.id, call.function), extra=openai_calls.decode(call.extra_content))
     if message.function_call is not None and message.function_call.name:
         yield _tool_use(None, message.function_call)
 
@@ -205,10 +209,6 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     return content or ""
 
 
-def _empty(raw: Raw) -> bool:
-    return bytes(raw) in (b"null", b"[]", b"{}")
-
-
 def _new_call_id() -> str:
     return f"call_{os.urandom(12).hex()}"
 
@@ -218,15 +218,15 @@ def encode(response: Response) -> bytes:
     texts = [part for part in response.parts if isinstance(part, Text)]
     if texts:
         message["content"] = "".join(part.text for part in texts)
-    annotations = [part.extra.raw for part in texts if part.extra is not None and part.extra.protocol == NAME]
+    annotations = openai_citations.encoded(texts)
     if annotations:
-        message["annotations"] = annotations[0]
+        message["annotations"] = annotations
     reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
     if reasoning:
         message["reasoning_content"] = "".join(part.text for part in reasoning)
         if any(part.protocol is not None for part in reasoning):  # all or none: who reads details reads nothing else
             message["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(reasoning)]
-    calls = [encoded_call(part) for part in response.parts if isinstance(part, ToolUse)]
+    calls = [openai_calls.encoded_call(part, carry=True) for part in response.parts if isinstance(part, ToolUse)]
     if calls:
         message["tool_calls"] = calls
     reason = _TOLD.get(response.finish_reason, "stop")
@@ -254,6 +254,9 @@ class Decoder:
         self._open: int | None = None  # the open Text or Reasoning
         self._open_kind: type[Text] | type[Reasoning] = Text
         self._number: int | None = None  # `index` of the open Reasoning among the details
+        self._sources: tuple[Raw, Raw] = (NULL, NULL)  # told beside the choices, again in each chunk
+        self._cites = False  # something was cited
+        self._said_so_far = self._began = 0  # characters of content: all, and before the open Text
         self._calls: dict[int, _Building] = {}
         self._reason: str | None = None
         self._refused = False
@@ -287,9 +290,19 @@ class Decoder:
         self.held = 0
         if self._reason is None and not self._next:
             raise UpstreamBroken("it ended its answer before it said anything")
-        events: list[Event] = [*self._close(), *(PartEnd(call.index) for call in self._calls.values() if call.begun)]
+        events: list[Event] = [
+            *self._cited(),
+            *self._close(),
+            *(PartEnd(call.index) for call in self._calls.values() if call.begun),
+        ]
         reason = _reason(self._reason, refused=self._refused)
         return [*events, Finish(reason, self.usage, raw_reason=self._reason)]
+
+    def _cited(self) -> Iterator[Event]:
+        """The sources of the whole answer, if it ends in words and cites nothing itself."""
+        citations = openai_citations.sources(*self._sources)
+        if citations and self._open is not None and self._open_kind is Text and not self._cites:
+            yield PartDelta(self._open, citations=citations)
 
     def _chunk(self, chunk: _Answer) -> Iterator[Event]:
         # Azure's first chunk, which tells of its filter, names neither answer nor model.
@@ -297,6 +310,8 @@ class Decoder:
             self._started = True
             yield Start(chunk.id or "", chunk.model or "", int(chunk.created or 0))
         self.usage = latest(self.usage, usage_of(chunk))
+        if chunk.citations is not NULL:
+            self._sources = Raw(bytes(chunk.citations)), Raw(bytes(chunk.search_results))
         for choice in chunk.choices or ():
             if choice.index:  # a choice beyond the first was not asked for
                 continue
@@ -311,12 +326,15 @@ class Decoder:
             yield from self._thought(thought, number)
         text = _text(said.content) + (said.refusal or "")
         self._refused = self._refused or bool(said.refusal)
-        extra = None if _empty(said.annotations) else Opaque(NAME, said.annotations)
-        if text or extra is not None:
+        citations = openai_citations.decode(said.annotations)
+        if text or citations:
+            self._cites = self._cites or bool(citations)
             if self._open is None or self._open_kind is not Text:
+                self._began = self._said_so_far
                 yield from self._begin(Text(""))
             assert self._open is not None
-            yield PartDelta(self._open, text, extra=extra)
+            self._said_so_far += len(text)
+            yield PartDelta(self._open, text, citations=openai_citations.within(citations, self._began))
         for call in said.tool_calls or ():
             yield from self._call(call)
         if said.function_call is not None and (said.function_call.name or said.function_call.arguments):
@@ -363,7 +381,7 @@ class Decoder:
             call = self._calls[key] = _Building(self._next)
             self._next += 1
             self.held += _CALL_BYTES
-        text = _arguments(function.arguments)
+        text, extra = _arguments(function.arguments), openai_calls.decode(told.extra_content)
         if not call.begun:
             if told.id and not call.id:
                 call.id = told.id
@@ -375,11 +393,12 @@ class Decoder:
                 return
             call.begun, call.id = True, call.id or _new_call_id()
             self.held -= call.size
-            yield PartStart(call.index, ToolUse(call.id, function.name, ""))
+            yield PartStart(call.index, ToolUse(call.id, function.name, "", extra=extra))
             text = call.waiting.getvalue() + text
             call.waiting.close()
-        if text:
-            yield PartDelta(call.index, text)
+            extra = None
+        if text or extra is not None:
+            yield PartDelta(call.index, text, extra=extra)
 
     def _guessed(self, id: str | None) -> int:
         """Without a number, an id begins another call, and everything else belongs to the last one."""
@@ -399,10 +418,26 @@ class _Building:
         self.begun = False
 
 
+class _Cited(Struct):
+    """A text that was told, and what it cites."""
+
+    begin: int  # characters of content before it
+    length: int = 0
+    citations: list[Citation] = field(default_factory=list)
+
+    def told(self) -> Iterator[Any]:
+        return openai_citations.encode(self.citations, self.begin, self.length)
+
+
+def _size(citation: Citation) -> int:
+    """Bytes that it takes in memory, roughly."""
+    texts = (citation.url, citation.title, citation.quote)
+    return _CITATION_BYTES + sum(map(len, filter(None, texts))) + (len(citation.raw.raw) if citation.raw else 0)
+
+
 class Encoder:
     """Events → chunks. The part of a chunk that is the same in all of them is spelt once."""
 
-    held = 0  # each event is told at once
     _usage_to_come = b',"usage":null'  # in every chunk but the last, where usage was asked for
 
     def __init__(self, *, include_usage: bool) -> None:
@@ -412,6 +447,10 @@ class Encoder:
         self._tools: dict[int, int] = {}  # open part → number among the tools
         self._thoughts: dict[int, tuple[int, Reasoning]] = {}
         self._tool_number = self._thought_number = 0  # of the next one
+        self._content = 0  # characters told
+        # Told when the texts are: the official SDK takes annotations in one chunk only.
+        self._cited: dict[int, _Cited] = {}
+        self.held = 0
 
     def __call__(self, event: Event) -> bytes:
         match event:
@@ -422,6 +461,8 @@ class Encoder:
             case PartEnd(index=index):
                 self._tools.pop(index, None)
                 self._thoughts.pop(index, None)
+                if index in self._cited and not self._cited[index].citations:
+                    del self._cited[index]
                 return b""
             case Start():
                 return self._start(event)
@@ -450,42 +491,55 @@ class Encoder:
                 self._tool_number += 1
                 function = {"name": name, "arguments": arguments}
                 call = {"index": number, "id": id, "type": "function", "function": function}
+                call.update(openai_calls.encode(part.extra, carry=True))
                 return self._told(_encode({"tool_calls": [call]}))
             case Reasoning():
                 number = self._thought_number
                 self._thoughts[index] = (number, part)
                 self._thought_number += 1
                 if part.encrypted is not None:
-                    return self._told(_encode({"reasoning_details": [encoded_thought(part, number)]}))
+                    told = self._told(_encode({"reasoning_details": [encoded_thought(part, number)]}))
+                    return told + self._thought(index, part.text, None)
                 return self._thought(index, part.text, part.signature) if part.text or part.signature else b""
-            case Text(text=text) if text:
-                return self._told(b'{"content":%b}' % _encode(text))
+            case Text(text=text, citations=citations):
+                self._cited[index] = _Cited(self._content)
+                return self._text(index, text, citations)
         return b""
+
+    def _text(self, index: int, text: str, citations: tuple[Citation, ...]) -> bytes:
+        length = len(text)
+        self._content += length
+        cited = self._cited.get(index)
+        if cited is not None:
+            cited.length += length
+            if citations:
+                cited.citations += citations
+                self.held += sum(map(_size, citations))
+        return self._told(b'{"content":%b}' % _encode(text)) if text else b""
 
     def _delta(self, delta: PartDelta) -> bytes:
         index, text = delta.index, delta.text
         if index in self._tools:
-            function = {"arguments": text}
-            return self._told(_encode({"tool_calls": [{"index": self._tools[index], "function": function}]}))
+            beside = openai_calls.encode(delta.extra, carry=True)
+            call = {"index": self._tools[index], "function": {"arguments": text}, **beside}
+            return self._told(_encode({"tool_calls": [call]}))
         if index in self._thoughts:
             return self._thought(index, text, delta.signature)
-        told = self._told(b'{"content":%b}' % _encode(text)) if text else b""
-        if delta.extra is not None and delta.extra.protocol == NAME:
-            told += self._told(_encode({"annotations": delta.extra.raw}))
-        return told
+        return self._text(index, text, delta.citations)
 
     def _thought(self, index: int, text: str, signature: str | None) -> bytes:
         number, part = self._thoughts[index]
-        if part.encrypted is not None:  # it was told whole when it began
-            return b""
         delta: dict[str, Any] = {"reasoning_content": text} if text else {}
-        if part.protocol is not None or signature is not None:
+        # What is encrypted was told when it began.
+        if part.encrypted is None and (part.protocol is not None or signature is not None):
             told = structs.replace(part, text=text, signature=signature)
             delta["reasoning_details"] = [encoded_thought(told, number)]
         return self._told(_encode(delta)) if delta else b""
 
     def _finish(self, finish: Finish) -> bytes:
-        told = self._told(b"{}", _encode(_TOLD.get(finish.reason, "stop")))
+        annotations = [one for each in self._cited.values() for one in each.told()]
+        told = self._told(_encode({"annotations": annotations})) if annotations else b""
+        told += self._told(b"{}", _encode(_TOLD.get(finish.reason, "stop")))
         if self._include_usage and finish.usage is not None:
             told += self._head + b'],"usage":' + _encode(openai_usage.encode(finish.usage)) + b"}\n\n"
         return told + b"data: [DONE]\n\n"

@@ -13,12 +13,15 @@ from fairlead.protocols import (
     CONTENT,
     DONE,
     USAGE_ONLY,
+    Cutter,
+    Encoded,
     Envelope,
     EventDecoder,
     EventEncoder,
     Summary,
     envelope,
     openai_answer,
+    openai_calls,
     openai_errors,
     openai_request,
     openai_usage,
@@ -48,20 +51,27 @@ class OpenAIChat:
     def path(self, model: str, stream: bool) -> str:
         return "/chat/completions"
 
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return sse.EventCutter(max_event_bytes)
+
     # ---- the same format: look, do not translate
 
     def peek(self, body: bytes) -> Envelope:
         fields = envelope.split(body, _KNOWN)
-        count = envelope.messages(fields)
+        messages = envelope.messages(fields)
         tokens = envelope.read(fields, "max_completion_tokens", int)
-        return Envelope(
+        taken = Envelope(
             fields=fields,
             model=envelope.read(fields, "model", str),
             stream=envelope.read(fields, "stream", bool) or False,
             max_tokens=tokens if tokens is not None else envelope.read(fields, "max_tokens", int),
-            messages=count,
+            messages=len(messages),
             include_usage=asks_for_usage(fields),
         )
+        for message in messages:  # most have none
+            if message.tool_calls is not NULL and openai_calls.carries(message.tool_calls):
+                taken.carries = True
+        return taken
 
     def characters(self, taken: Envelope) -> int:
         return envelope.characters(taken.fields["messages"])
@@ -87,7 +97,7 @@ class OpenAIChat:
         envelope.messages(fields)
         return openai_request.decode(fields, body)
 
-    def encode_request(self, request: Request, *, default_max_tokens: int) -> bytes:
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return openai_request.encode(request)
 
     def decode_response(self, body: bytes) -> Response:
@@ -137,6 +147,8 @@ def patched(taken: Envelope, model: str, drop: frozenset[str], ask_usage: bool) 
     for name in drop.intersection(fields):
         del fields[name]
     fields["model"] = Raw(_encode(model))
+    if taken.carries:
+        fields["messages"] = openai_calls.without(fields["messages"])
     if ask_usage and taken.stream:
         fields["stream_options"] = _with_usage(fields)
     return envelope.join(fields)

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
-from fairlead.protocols import Envelope, Summary, envelope, openai_chat
+from fairlead.protocols import Cutter, Envelope, Summary, envelope, openai_chat, sse
 
 _KNOWN = frozenset(
     "model prompt stream stream_options max_tokens temperature top_p n stop seed user frequency_penalty"
@@ -27,6 +27,9 @@ class OpenAICompletions:
 
     def path(self, model: str, stream: bool) -> str:
         return "/completions"
+
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return sse.EventCutter(max_event_bytes)
 
     def peek(self, body: bytes) -> Envelope:
         fields = envelope.split(body, _KNOWN)

@@ -26,11 +26,12 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.envelope import NULL, given, typed
+from fairlead.protocols import Encoded, openai_calls, openai_citations
+from fairlead.protocols.envelope import NULL, given, left_over, typed
+from fairlead.protocols.openai_thoughts import encoded_thought, thoughts
+from fairlead.protocols.unsaid import foreign, unsaid
 
-NAME = "openai-chat"
-ANTHROPIC_FORMAT = "anthropic-claude-v1"  # how `reasoning_details` call a signature of that protocol
-ANTHROPIC = "anthropic-messages"
+NAME = openai_citations.NAME
 
 
 class _Function(Struct):
@@ -42,6 +43,7 @@ class _Call(Struct):
     function: _Function | None = None
     id: str | None = None
     type: str | None = None
+    extra_content: Raw = NULL
 
 
 class _ImageURL(Struct):
@@ -60,26 +62,19 @@ class _File(Struct):
     filename: str | None = None
 
 
+class _VideoURL(Struct):
+    url: str
+
+
 class _Part(Struct):
     type: str
     text: str | None = None
     refusal: str | None = None
     image_url: _ImageURL | str | None = None
     input_audio: _Audio | None = None
+    video_url: _VideoURL | None = None
     file: _File | None = None
     cache_control: Raw = NULL
-
-
-class Detail(Struct, omit_defaults=True):
-    """One of `reasoning_details`."""
-
-    type: str
-    text: str | None = None
-    summary: str | None = None
-    data: str | None = None
-    signature: str | None = None
-    format: str | None = None
-    index: int | None = None
 
 
 class _Message(Struct):
@@ -93,6 +88,8 @@ class _Message(Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[Raw] | None = None
+    annotations: Raw = NULL
+    audio: Raw = NULL  # that it said before: {"id": …}
 
 
 class _Declaration(Struct):
@@ -169,6 +166,11 @@ class _Request(Struct):
 
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})  # other formats have other words
 _UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
+# Objects of which we understand these fields.
+_PARTLY = {
+    "reasoning": frozenset({"effort", "max_tokens", "enabled"}),
+    "stream_options": frozenset({"include_usage"}),
+}
 _request = msgspec.json.Decoder(_Request)
 _encode = msgspec.json.encode
 
@@ -179,8 +181,8 @@ _encode = msgspec.json.encode
 def decode(fields: dict[str, Raw], body: bytes) -> Request:
     """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
     told = typed(body, _request, "")
-    if told.n is not None and told.n != 1:
-        raise InvalidRequest("'n' must be 1 for this model: its provider gives one choice only.", param="n")
+    if told.n is not None and told.n < 1:
+        raise InvalidRequest("'n' must be at least 1.", param="n")
     tools, choice = _tools(told)
     return Request(
         model=told.model,
@@ -202,8 +204,17 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
         thinking=_thinking(told),
         user=told.user,
         service_tier=told.service_tier,
-        extra={name: Opaque(NAME, raw) for name, raw in fields.items() if name not in _UNDERSTOOD},
+        extra={name: Opaque(NAME, raw) for name, raw in _extra(fields, told, choice)},
     )
+
+
+def _extra(fields: dict[str, Raw], told: _Request, choice: ToolChoice | None) -> Iterator[tuple[str, Raw]]:
+    """The fields that our words cannot tell, or not all of."""
+    yield from left_over(fields, _UNDERSTOOD, _PARTLY)
+    if told.n is not None and told.n > 1:
+        yield "n", fields["n"]
+    if choice is None and bytes(fields.get("tool_choice", NULL))[:1] == b"{":  # of a kind that only this format knows
+        yield "tool_choice", fields["tool_choice"]
 
 
 def _decoded(messages: list[_Message]) -> Iterator[Message]:
@@ -240,19 +251,27 @@ def _result(message: _Message, place: str) -> ToolResult:
 
 def _said(message: _Message, place: str) -> Iterator[Part]:
     yield from thoughts(message.reasoning_details, message.reasoning_content or message.reasoning, place)
-    yield from _content(message.content, place)
-    if message.refusal:
-        yield Text(message.refusal)
+    said = [*_content(message.content, place), *([Text(message.refusal)] if message.refusal else [])]
+    yield from _with_citations(said, message.annotations)
+    if bytes(message.audio)[:1] == b"{":
+        yield Opaque(NAME, Raw(b'{"audio":%b}' % bytes(message.audio)))
     for index, raw in enumerate(message.tool_calls or ()):
         yield _tool_use(raw, f"{place}.tool_calls[{index}]")
     if message.function_call is not None:
         yield ToolUse(message.function_call.name, message.function_call.name, message.function_call.arguments or "{}")
 
 
+def _with_citations(said: list[Part], annotations: Raw) -> Iterable[Part]:
+    if bytes(annotations)[:1] != b"[":
+        return said
+    texts = iter(openai_citations.beside([part for part in said if isinstance(part, Text)], annotations))
+    return [next(texts) if isinstance(part, Text) else part for part in said]
+
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
 _call = msgspec.json.Decoder(_Call)
 _part = msgspec.json.Decoder(_Part)
 _tool = msgspec.json.Decoder(_Tool)
-_detail = msgspec.json.Decoder(Detail)
 
 
 def _tool_use(raw: Raw, place: str) -> Part:
@@ -261,72 +280,9 @@ def _tool_use(raw: Raw, place: str) -> Part:
         return Opaque(NAME, raw)
     if not call.id:
         raise InvalidRequest(f"'{place}.id' is missing.", param=f"{place}.id")
-    return ToolUse(call.id, call.function.name, call.function.arguments or "{}")
-
-
-def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> Iterator[Reasoning]:
-    """What was thought, from `reasoning_details` if there are any (they carry signatures), else from the plain text."""
-    found = read_details(details, place)
-    yield from (thought for thought in map(thought_of, _gathered(found)) if thought is not None)
-    if not found and plain:
-        yield Reasoning(plain)
-
-
-def read_details(details: list[Raw] | None, place: str = "") -> list[Detail]:
-    return [typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
-
-
-def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
-    """The thought that `detail` tells; None if it tells none. `opening`: its signature may still come."""
-    protocol = ANTHROPIC if detail.format == ANTHROPIC_FORMAT else NAME
-    if detail.type == "reasoning.encrypted":
-        return Reasoning(encrypted=detail.data, protocol=protocol) if detail.data else None
-    text = detail.text or detail.summary or ""
-    if not text and not detail.signature:
-        return None
-    sealed = detail.signature or (opening and protocol == ANTHROPIC)
-    return Reasoning(text, detail.signature, protocol=protocol if sealed else None)
-
-
-def _gathered(details: list[Detail]) -> Iterator[Detail]:
-    """Whole details: clients keep the pieces of a stream as they came, alike in `type` and `index`."""
-    pieces: list[Detail] = []
-    for detail in details:
-        if pieces and (detail.index is None or (detail.type, detail.index) != (pieces[0].type, pieces[0].index)):
-            yield _whole(pieces)
-            pieces = []
-        pieces.append(detail)
-    if pieces:
-        yield _whole(pieces)
-
-
-def _whole(pieces: list[Detail]) -> Detail:
-    """What `pieces` tell together: the last signature, and the first format."""
-    if len(pieces) == 1:
-        return pieces[0]
-    return msgspec.structs.replace(
-        pieces[0],
-        text=_joined([piece.text for piece in pieces]),
-        summary=_joined([piece.summary for piece in pieces]),
-        data=_joined([piece.data for piece in pieces]),
-        signature=next((piece.signature for piece in reversed(pieces) if piece.signature), pieces[0].signature),
-        format=next((piece.format for piece in pieces if piece.format), pieces[-1].format),
+    return ToolUse(
+        call.id, call.function.name, call.function.arguments or "{}", extra=openai_calls.decode(call.extra_content)
     )
-
-
-def _joined(texts: list[str | None]) -> str | None:
-    told = [text for text in texts if text is not None]
-    return "".join(told) if told else None
-
-
-def encoded_thought(part: Reasoning, index: int) -> dict[str, Any]:
-    """One of `reasoning_details`."""
-    form = ANTHROPIC_FORMAT if part.protocol == ANTHROPIC else "unknown"
-    if part.encrypted is not None:
-        return {"type": "reasoning.encrypted", "data": part.encrypted, "format": form, "index": index}
-    return {
-        "type": "reasoning.text", "text": part.text, "signature": part.signature, "format": form, "index": index,
-    }  # fmt: skip
 
 
 def _content(content: str | list[Raw] | None, place: str) -> Iterator[Part]:
@@ -350,9 +306,11 @@ def _decoded_part(part: _Part, raw: Raw, place: str) -> Part:
             return _media("image", image.url, detail=image.detail, cache=given(part.cache_control))
         case "input_audio" if part.input_audio is not None:
             return Media("audio", f"audio/{part.input_audio.format}", data=part.input_audio.data)
+        case "video_url" if part.video_url is not None:
+            return _media("video", part.video_url.url, cache=given(part.cache_control))
         case "file" if part.file is not None:
             return _file(part.file, given(part.cache_control), place)
-        case "text" | "refusal" | "image_url" | "input_audio" | "file":
+        case "text" | "refusal" | "image_url" | "input_audio" | "video_url" | "file":
             raise InvalidRequest(f"'{place}.{part.type}' is missing.", param=f"{place}.{part.type}")
     return Opaque(NAME, raw)
 
@@ -432,14 +390,16 @@ def _thinking(told: _Request) -> Thinking | None:
 # ---- our words → their JSON
 
 
-def encode(request: Request) -> bytes:
+def encode(request: Request) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
+    own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME and name != "n"}
+    tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None]
     body: dict[str, Any] = {
         "model": request.model,
         "messages": [told for message in request.messages for told in _encoded(message)],
-        "tools": [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None,
-        "tool_choice": _encoded_choice(request),
-        "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
+        "tools": tools or None,
+        "tool_choice": _encoded_choice(request.tool_choice) if tools else None,
+        "parallel_tool_calls": request.parallel_tool_calls if tools else None,
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "top_p": request.top_p,
@@ -454,10 +414,38 @@ def encode(request: Request) -> bytes:
         "user": request.user,
         "service_tier": request.service_tier if request.service_tier in _TIERS else None,
     }
-    extra = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
-    if extra:  # the request came in this format, where `top_k` is not OpenAI's but many others' word
+    if "stream_options" in own and request.stream:
+        options: dict[str, Raw] = typed(own["stream_options"], _fields, "stream_options")
+        body["stream_options"] = {**options, "include_usage": True}
+    if "reasoning" in own:  # the same wish, and more
+        body["reasoning_effort"] = None
+    if own:  # the request came in this format, where `top_k` is not OpenAI's but many others' word
         body["top_k"] = request.top_k
-    return _encode({**extra, **{name: value for name, value in body.items() if value is not None}})
+    told = {name: value for name, value in body.items() if value is not None}
+    return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told))))
+
+
+_SAYS = frozenset(
+    "temperature top_p frequency_penalty presence_penalty seed stop user response_format parallel_tool_calls name"
+    " reasoning detail".split()
+)
+
+
+def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
+    found = unsaid(request, NAME, _SAYS).difference(told)
+    if "reasoning_effort" in told or "reasoning" in request.extra or _is_the_models(request.thinking):
+        found.discard("thinking")
+    for message in request.messages:
+        if message.role == "assistant":  # it says words and calls only
+            found |= {part.kind for part in message.parts if isinstance(part, Media)}
+    if "n" in request.extra:  # our words tell one answer
+        found.add("n")
+    return found | foreign(request.extra, NAME)
+
+
+def _is_the_models(wish: Thinking | None) -> bool:
+    """Whether the model shall decide how much it thinks, as it does unless asked."""
+    return wish is None or (wish.enabled and wish.effort is None and wish.budget_tokens is None)
 
 
 def _encoded(message: Message) -> Iterator[dict[str, Any]]:
@@ -492,30 +480,38 @@ def _encoded_results(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
 
 
 def _encoded_assistant(message: Message) -> Iterator[dict[str, Any]]:
-    content = "".join(part.text for part in message.parts if isinstance(part, Text))
+    texts = [part for part in message.parts if isinstance(part, Text)]
+    content = "".join(part.text for part in texts)
     thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning) and part.protocol is None)
     # Another provider's signature would be refused; our own is a sign that this one knows the field.
     sealed = [part for part in message.parts if isinstance(part, Reasoning) and part.protocol == NAME]
     calls: list[Any] = []
+    blocks: list[Raw] = []  # of its content, that only this format knows
+    fields: dict[str, Raw] = {}  # of its own
     for part in message.parts:
         if isinstance(part, ToolUse):
-            calls.append(encoded_call(part))
+            calls.append(openai_calls.encoded_call(part))
         elif isinstance(part, Opaque) and part.protocol == NAME:
-            calls.append(part.raw)
-    if not content and not calls and not thought and not sealed:
+            own: dict[str, Raw] = typed(part.raw, _fields, "messages")
+            if "type" not in own:
+                fields.update(own)
+            else:
+                (calls if "id" in own else blocks).append(part.raw)
+    if not content and not calls and not thought and not sealed and not blocks and not fields:
         return
-    told = _named({"role": "assistant", "content": content or None}, message.name)
+    told = _named({"role": "assistant", "content": content or None, **fields}, message.name)
+    if blocks:
+        told["content"] = [*([{"type": "text", "text": content}] if content else []), *blocks]
     if thought:
         told["reasoning_content"] = thought
     if sealed:
         told["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(sealed)]
     if calls:
         told["tool_calls"] = calls
+    annotations = openai_citations.own(texts)
+    if annotations:
+        told["annotations"] = annotations
     yield told
-
-
-def encoded_call(part: ToolUse) -> dict[str, Any]:
-    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
 
 
 def _named(told: dict[str, Any], name: str | None) -> dict[str, Any]:
@@ -551,8 +547,17 @@ def _encoded_media(media: Media) -> dict[str, Any]:
                 raise InvalidRequest("This model's provider takes images as data or address, not as a file's id.")
             detail = {"detail": media.detail} if media.detail else {}
             return {"type": "image_url", "image_url": {"url": url, **detail}}
+        case "video":
+            # OpenAI's own models see none; OpenRouter, vLLM and others take them like images.
+            # https://openrouter.ai/docs/features/multimodal/videos
+            if media.file_id is not None:
+                raise InvalidRequest("This model's provider takes films as data or address, not as a file's id.")
+            film = media.url or f"data:{media.mime or 'video/mp4'};base64,{media.data or ''}"
+            return {"type": "video_url", "video_url": {"url": film}}
         case "audio":
-            audio = {"data": media.data or "", "format": _audio_format(media.mime)}
+            if media.data is None:
+                raise InvalidRequest("This model's provider takes sound as data, not as an address or a file's id.")
+            audio = {"data": media.data, "format": _audio_format(media.mime)}
             return {"type": "input_audio", "input_audio": audio}
     if media.file_id is not None:
         return {"type": "file", "file": {"file_id": media.file_id}}
@@ -575,9 +580,8 @@ def _encoded_tool(tool: Tool | Opaque) -> Any:
     return {"type": "function", "function": function}
 
 
-def _encoded_choice(request: Request) -> Any:
-    choice = request.tool_choice
-    if choice is None or not request.tools:
+def _encoded_choice(choice: ToolChoice | None) -> Any:
+    if choice is None:
         return None
     return {"type": "function", "function": {"name": choice.name}} if choice.mode == "named" else choice.mode
 
@@ -592,8 +596,10 @@ def _encoded_format(wish: ResponseFormat | None) -> Any:
 
 def _effort(thinking: Thinking | None) -> str | None:
     """Efforts in words; a budget of tokens is rounded to the nearest one."""
-    if thinking is None or not thinking.enabled:
+    if thinking is None:
         return None
+    if not thinking.enabled:
+        return thinking.effort if thinking.effort == "none" else None
     if thinking.effort is not None or thinking.budget_tokens is None:
         return thinking.effort
     return "low" if thinking.budget_tokens < 2048 else "medium" if thinking.budget_tokens < 12288 else "high"

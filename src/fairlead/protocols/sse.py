@@ -47,11 +47,11 @@ class EventCutter:
         return len(self._kept)
 
     def finish(self) -> bytes:
-        """What came after the last whole event."""
+        """What came after the last whole event, with an end of its own: some servers leave the last empty line out."""
         rest = bytes(self._kept)
         self._kept.clear()
         self._has_cr = self._swallow = False
-        return rest if rest.strip(b"\r\n") else b""
+        return rest + b"\n\n" if rest.strip(b"\r\n") else b""
 
     def _cut(self, chunk: bytes) -> list[bytes]:
         """Nothing is kept, and no line ends in CR."""

@@ -23,7 +23,7 @@ from fairlead.usage.journal import Carried, Full, Journal
 from fairlead.usage.segments import INTENT, OPENED, PROGRESS, SETTLED
 
 if TYPE_CHECKING:
-    from fairlead.protocols import Wire
+    from fairlead.protocols import Served
 
 log = logging.getLogger("fairlead.ledger")
 
@@ -36,7 +36,7 @@ _Which = tuple[int, int, int, int, str, str, str, bool]
 class _Known(Struct, frozen=True):
     """What is the same for many attempts. It is found by identity: who and what it is about live as long as it does."""
 
-    of: tuple[Principal | None, Endpoint, Route | None, "Wire"]
+    of: tuple[Principal | None, Endpoint, Route | None, "Served"]
     names: Names
     learned: Learned
 

@@ -1,0 +1,42 @@
+"""AWS Bedrock's Converse: one format for all its models. What providers speak, not clients.
+
+The codecs stand beside this file: `bedrock_request`, `bedrock_answer`, `bedrock_errors`; its streams are
+`aws_eventstream`. Requests are signed elsewhere.
+https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call.html
+"""
+
+from urllib.parse import quote
+
+from fairlead.chat import Request, Response
+from fairlead.errors import UpstreamError
+from fairlead.protocols import Cutter, Encoded, EventDecoder, bedrock_answer, bedrock_errors, bedrock_request
+from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
+from fairlead.protocols.bedrock_models import NAME
+
+
+class BedrockConverse:
+    """The format of `/model/{id}/converse`: an `Outbound`."""
+
+    name = NAME
+    media_types = ("application/json", MEDIA_TYPE)
+
+    def path(self, model: str, stream: bool) -> str:
+        """Model ids hold colons, those of profiles slashes: they are percent-encoded, whole."""
+        return f"/model/{quote(model, safe='')}/{'converse-stream' if stream else 'converse'}"
+
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return EventCutter(max_event_bytes)
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
+        """Bedrock requires no number of tokens, so that `default_max_tokens` is not needed."""
+        return bedrock_request.encode(request)
+
+    def decode_response(self, body: bytes) -> Response:
+        return bedrock_answer.decode(body)
+
+    def event_decoder(self) -> EventDecoder:
+        return bedrock_answer.Decoder()
+
+    def decode_error(self, status: int, body: bytes, kind: str = "") -> UpstreamError:
+        """`kind` is the header `x-amzn-errortype`; without it, status and body must do."""
+        return bedrock_errors.decode(status, body, kind)

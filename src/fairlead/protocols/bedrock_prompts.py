@@ -1,0 +1,190 @@
+"""Requests for the models on Bedrock that go on with a text: the conversation as one prompt, and their settings' names.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from fairlead.chat import Media, Message, Part, Request, ToolResult, ToolUse
+from fairlead.errors import InvalidRequest
+from fairlead.protocols import Encoded
+from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.wording import document_text, refused, split_off_system, text_of
+
+NAME = "bedrock-invoke"
+_encode = msgspec.json.encode
+
+
+class Turn(Struct, frozen=True):
+    """What one side says until the other does."""
+
+    mine: bool  # the model's
+    text: str
+
+
+class Prompted(Struct, frozen=True):
+    """How a family of models is prompted."""
+
+    prompt: Callable[[str, Sequence[Turn]], str]  # of the instructions and the turns
+    names: dict[str, str]  # of settings: ours → theirs
+    field: str = "prompt"
+    within: str | None = None  # where the settings stand, if not beside the prompt
+    needs_limit: bool = False
+
+
+# ---- prompts
+
+
+def _claude(system: str, turns: Sequence[Turn]) -> str:
+    """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-text-completion.html"""
+    said = "".join(f"\n\n{'Assistant' if turn.mine else 'Human'}: {turn.text}" for turn in turns)
+    return system + said + ("" if turns and turns[-1].mine else "\n\nAssistant:")
+
+
+def _titan(system: str, turns: Sequence[Turn]) -> str:
+    """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html"""
+    said = "".join(f"{'Bot' if turn.mine else 'User'}: {turn.text}\n" for turn in turns)
+    return (f"{system}\n" if system else "") + said + "Bot:"
+
+
+def _command(system: str, turns: Sequence[Turn]) -> str:
+    """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-cohere-command.html"""
+    begun = f"{system}\n\n" if system else ""
+    if len(turns) == 1 and not turns[0].mine:
+        return begun + turns[0].text
+    return begun + "".join(f"{'Chatbot' if turn.mine else 'User'}: {turn.text}\n" for turn in turns) + "Chatbot:"
+
+
+def _instructed(begin: str, end: str, system: str, turns: Sequence[Turn]) -> str:
+    """Instructions in [INST] and [/INST], answers after them. `begin` opens the text, `end` closes an answer."""
+    told = [begin]
+    for index, turn in enumerate(turns):
+        if turn.mine:
+            told.append(f" {turn.text}{end}" if index < len(turns) - 1 else f" {turn.text}")
+        else:
+            told.append(f"[INST] {system}{turn.text} [/INST]")
+            system = ""
+    return "".join(told)
+
+
+def _llama2(system: str, turns: Sequence[Turn]) -> str:
+    """https://www.llama.com/docs/model-cards-and-prompt-formats/meta-llama-2/"""
+    return _instructed("<s>", " </s><s>", f"<<SYS>>\n{system}\n<</SYS>>\n\n" if system else "", turns)
+
+
+def _mistral(system: str, turns: Sequence[Turn]) -> str:
+    """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html"""
+    return _instructed("<s>", "</s> ", f"{system}\n\n" if system else "", turns)
+
+
+def _headed(head: str, tail: str, end: str) -> Callable[[str, Sequence[Turn]], str]:
+    def prompt(system: str, turns: Sequence[Turn]) -> str:
+        said = [("system", system)] if system else []
+        said += [("assistant" if turn.mine else "user", turn.text) for turn in turns]
+        told = [f"{head}{role}{tail}\n\n{text}{end}" for role, text in said]
+        if turns and turns[-1].mine:  # it shall go on with this
+            told[-1] = told[-1].removesuffix(end)
+        else:
+            told.append(f"{head}assistant{tail}\n\n")
+        return "<|begin_of_text|>" + "".join(told)
+
+    return prompt
+
+
+_LLAMA = {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}
+
+CLAUDE = Prompted(
+    _claude,
+    {
+        "max_tokens": "max_tokens_to_sample", "temperature": "temperature", "top_p": "top_p", "top_k": "top_k",
+        "stop": "stop_sequences",
+    },
+    needs_limit=True,
+)  # fmt: skip
+TITAN = Prompted(
+    _titan,
+    {"max_tokens": "maxTokenCount", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"},
+    field="inputText",
+    within="textGenerationConfig",
+)
+COMMAND = Prompted(
+    _command,
+    {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "p", "top_k": "k", "stop": "stop_sequences"},
+)
+MISTRAL = Prompted(
+    _mistral,
+    {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop"},
+)
+LLAMA2 = Prompted(_llama2, _LLAMA)
+# https://www.llama.com/docs/model-cards-and-prompt-formats/meta-llama-3/
+LLAMA3 = Prompted(_headed("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), _LLAMA)
+# https://www.llama.com/docs/model-cards-and-prompt-formats/llama4/
+LLAMA4 = Prompted(_headed("<|header_start|>", "<|header_end|>", "<|eot|>"), _LLAMA)
+
+
+# ---- requests
+
+
+def encode(request: Request, family: Prompted, default_max_tokens: int) -> Encoded:
+    """The body that asks for `request`. Raises InvalidRequest for what cannot be said in a text."""
+    dropped = unsaid(request, NAME, frozenset(family.names))
+    if request.thinking is not None and not request.thinking.enabled:
+        dropped.discard("thinking")  # none of them thinks
+    if request.service_tier == "auto":
+        dropped.discard("service_tier")
+    if request.tools:
+        dropped |= {"tools"} | ({"tool_choice"} if request.tool_choice is not None else set())
+    system, turns = conversation(request.messages)
+    values = settings(request, family.names)
+    if values.get(family.names["temperature"], request.temperature) != request.temperature:
+        dropped.add("temperature")  # beyond what Bedrock allows
+    if family.needs_limit and request.max_tokens is None:
+        values[family.names["max_tokens"]] = default_max_tokens
+    body: dict[str, Any] = {family.field: family.prompt(system, turns)}
+    if family.within is None:
+        body.update(values)
+    elif values:
+        body[family.within] = values
+    return Encoded(_encode(body), tuple(sorted(dropped)))
+
+
+def settings(request: Request, names: dict[str, str]) -> dict[str, Any]:
+    """The settings of `request` that have `names`, by those."""
+    values: dict[str, Any] = {}
+    for ours, theirs in names.items():
+        value = getattr(request, ours)
+        if ours == "temperature" and value is not None:
+            value = min(max(value, 0.0), 1.0)
+        if ours == "stop":
+            value = [text for text in value if text] or None
+        if value is not None:
+            values[theirs] = value
+    return values
+
+
+def conversation(messages: Sequence[Message]) -> tuple[str, list[Turn]]:
+    """The instructions that lead, and the turns; two of one side are joined. Raises InvalidRequest if not text."""
+    system, rest = split_off_system(messages)
+    turns: list[tuple[bool, list[str]]] = []
+    for message in rest:
+        for part in message.parts:
+            _check(part)
+        text = text_of(message.parts)
+        mine = message.role == "assistant"
+        if turns and turns[-1][0] == mine:
+            turns[-1][1].append(text)
+        elif text:
+            turns.append((mine, [text]))
+    return system, [Turn(mine, "\n\n".join(filter(None, texts))) for mine, texts in turns]
+
+
+def _check(part: Part) -> None:
+    """Text is all that these models take."""
+    if isinstance(part, Media) and document_text(part) is None:
+        raise refused(part, "text")
+    if isinstance(part, ToolUse | ToolResult):
+        raise InvalidRequest("This model takes no tools, and 'messages' has a call of one.", param="messages")

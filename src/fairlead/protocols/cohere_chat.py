@@ -1,0 +1,34 @@
+"""Cohere's chat, version 2. https://docs.cohere.com/reference/chat
+
+Providers speak it, clients do not. The codecs stand beside this file: `cohere_request`, `cohere_answer`,
+`cohere_errors`. The base URL ends in `/v2`.
+"""
+
+from fairlead.chat import Request, Response
+from fairlead.errors import UpstreamError
+from fairlead.protocols import Cutter, Encoded, EventDecoder, cohere_answer, cohere_errors, cohere_request, sse
+
+
+class CohereChat:
+    """The format of `/v2/chat`: an `Outbound`."""
+
+    name = cohere_request.NAME
+    media_types = ("application/json", "text/event-stream")
+
+    def path(self, model: str, stream: bool) -> str:
+        return "/chat"
+
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return sse.EventCutter(max_event_bytes)
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
+        return cohere_request.encode(request)
+
+    def decode_response(self, body: bytes) -> Response:
+        return cohere_answer.decode(body)
+
+    def event_decoder(self) -> EventDecoder:
+        return cohere_answer.Decoder()
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return cohere_errors.decode(status, body)

@@ -1,0 +1,42 @@
+"""Cohere's chat, version 1, which Cohere keeps for clients that were there before version 2.
+
+https://docs.cohere.com/v1/reference/chat. Providers speak it, clients do not. The codecs stand beside this file:
+`cohere_v1_request`, `cohere_v1_answer`, `cohere_errors`. The base URL ends in `/v1`.
+"""
+
+from fairlead.chat import Request, Response
+from fairlead.errors import UpstreamError
+from fairlead.protocols import (
+    Cutter,
+    Encoded,
+    EventDecoder,
+    cohere_errors,
+    cohere_v1_answer,
+    cohere_v1_request,
+    ndjson,
+)
+
+
+class CohereChatV1:
+    """The format of `/v1/chat`: an `Outbound`."""
+
+    name = cohere_v1_request.NAME
+    media_types = ("application/json", "application/stream+json")
+
+    def path(self, model: str, stream: bool) -> str:
+        return "/chat"
+
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return ndjson.LineCutter(max_event_bytes)  # also of an event stream: each event has one line of data
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
+        return cohere_v1_request.encode(request)
+
+    def decode_response(self, body: bytes) -> Response:
+        return cohere_v1_answer.decode(body)
+
+    def event_decoder(self) -> EventDecoder:
+        return cohere_v1_answer.Decoder()
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return cohere_errors.decode(status, body)

@@ -1,0 +1,558 @@
+"""Requests for Gemini's `generateContent`: their JSON, and our words for it.
+
+https://ai.google.dev/api/generate-content. The model and whether it streams stand in the address.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.chat import (
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Request,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)
+from fairlead.errors import InvalidRequest
+from fairlead.protocols import Encoded
+from fairlead.protocols.envelope import NULL, given, join, typed
+from fairlead.protocols.gemini_parts import (
+    IN_RESPONSE,
+    NAME,
+    UNSIGNED,
+    FunctionResponse,
+    WirePart,
+    media_of,
+    part_of,
+    result_of,
+    said,
+    said_result,
+)
+from fairlead.protocols.gemini_schema import json_schema
+from fairlead.protocols.unsaid import unsaid
+
+_encode = msgspec.json.encode
+
+
+class _Content(Struct):
+    role: str | None = None
+    parts: list[Raw] | None = None
+
+
+class _Declaration(Struct, rename="camel"):
+    name: str
+    description: str | None = None
+    parameters: Raw = NULL
+    parameters_json_schema: Raw = NULL
+
+
+class _Tool(Struct, rename="camel"):
+    function_declarations: list[_Declaration] | None = None
+
+
+class _Calling(Struct, rename="camel"):
+    mode: str | None = None
+    allowed_function_names: list[str] | None = None
+
+
+class _ToolConfig(Struct, rename="camel"):
+    function_calling_config: _Calling | None = None
+
+
+class _Thinking(Struct, rename="camel"):
+    thinking_budget: int | None = None
+    thinking_level: str | None = None
+    include_thoughts: bool | None = None
+
+
+class _Generation(Struct, rename="camel"):
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop_sequences: list[str] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    response_mime_type: str | None = None
+    response_schema: Raw = NULL
+    response_json_schema: Raw = NULL
+    thinking_config: _Thinking | None = None
+
+
+_content = msgspec.json.Decoder(_Content)
+_contents = msgspec.json.Decoder(list[_Content])
+_part = msgspec.json.Decoder(WirePart)
+_tools: "msgspec.json.Decoder[list[Raw]]" = msgspec.json.Decoder(list[Raw])
+_tool = msgspec.json.Decoder(_Tool)
+_declarations = msgspec.json.Decoder(list[dict[str, Raw]])
+_DECLARED = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
+_tool_config = msgspec.json.Decoder(_ToolConfig)
+_generation = msgspec.json.Decoder(_Generation)
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_text = msgspec.json.Decoder(str)
+
+GENERATION = "generationConfig."  # before the names of its fields that only this format knows, among `Request.extra`
+_UNDERSTOOD = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "serviceTier"})
+_UNDERSTOOD_HERE = frozenset({"model", "stream"})  # of the address, where a caller has put them into the body
+_ROLES = frozenset({None, "", "user", "function", "tool", "model"})
+# https://ai.google.dev/gemini-api/docs/priority-inference
+_TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
+
+
+def decode(told: dict[str, Raw], *, model: str, stream: bool) -> Request:
+    """`told` is the body's top level, in its usual spelling. Raises InvalidRequest with `param` as a path."""
+    generation = _object(told, "generationConfig")
+    config: _Generation = typed(join(generation), _generation, "generationConfig")
+    shape, shape_extra = _format(config, generation)
+    tools = tuple(_decoded_tools(told.get("tools", NULL)))
+    choice, choice_extra = _choice(told.get("toolConfig", NULL))
+    if choice is not None and choice.strict:
+        tools = tuple(msgspec.structs.replace(tool, strict=True) if isinstance(tool, Tool) else tool for tool in tools)
+    return Request(
+        model=model,
+        messages=(*_system(told.get("systemInstruction", NULL)), *_Turns().messages(told.get("contents", NULL))),
+        tools=tools,
+        tool_choice=choice.words if choice is not None else None,
+        max_tokens=config.max_output_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        frequency_penalty=config.frequency_penalty,
+        presence_penalty=config.presence_penalty,
+        seed=config.seed,
+        stop=tuple(config.stop_sequences or ()),
+        stream=stream,
+        include_usage=True,
+        response_format=shape,
+        thinking=_thinking(config.thinking_config),
+        service_tier=_tier(told.get("serviceTier", NULL)),
+        extra={
+            **_extra(told, _UNDERSTOOD | _UNDERSTOOD_HERE, ""),
+            **_extra(generation, _GENERATION_UNDERSTOOD, GENERATION),
+            **shape_extra,
+            **choice_extra,
+        },
+    )
+
+
+_GENERATION_UNDERSTOOD = frozenset(
+    "maxOutputTokens temperature topP topK seed stopSequences presencePenalty frequencyPenalty responseMimeType"
+    " responseSchema responseJsonSchema _responseJsonSchema thinkingConfig".split()
+)
+
+
+def _object(fields: dict[str, Raw], name: str) -> dict[str, Raw]:
+    raw = fields.get(name, NULL)
+    return {} if given(raw) is None else typed(raw, _fields, name)
+
+
+def _extra(fields: dict[str, Raw], understood: frozenset[str], before: str) -> dict[str, Opaque]:
+    kept = {name: raw for name, raw in fields.items() if name not in understood and given(raw) is not None}
+    if before and bytes(kept.get("candidateCount", NULL)) == b"1":
+        del kept["candidateCount"]  # as if it had not been told
+    return {before + name: Opaque(NAME, raw) for name, raw in kept.items()}
+
+
+# ---- contents
+
+
+def _system(raw: Raw) -> Iterator[Message]:
+    if given(raw) is None:
+        return
+    if bytes(memoryview(raw)[:1]) == b'"':  # some clients write a mere text, and are understood
+        yield Message("system", (Text(typed(raw, _text, "systemInstruction")),))
+        return
+    content: _Content = typed(raw, _content, "systemInstruction")
+    parts = tuple(_Turns().parts(content, "systemInstruction"))
+    if parts:
+        yield Message("system", parts)
+
+
+class _Turns:
+    """Contents as messages. Results find the calls that they answer by their ids, else by name and order."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._open: dict[str, deque[str]] = {}  # ids of calls in their order, by the function's name
+        self._answered: set[str] = set()
+
+    def messages(self, raw: Raw) -> Iterator[Message]:
+        """Results stand in messages of their own in our words, before what the user says with them."""
+        if given(raw) is None:
+            raise InvalidRequest("'contents' is missing: it must be a non-empty array.", param="contents")
+        contents: list[_Content] = typed(raw, _contents, "contents")
+        if not contents:
+            raise InvalidRequest("'contents' is empty: it must have at least one content.", param="contents")
+        said: list[Part] = []  # by the model: clients keep the chunks of a stream as contents of their own
+        for index, content in enumerate(contents):
+            place = f"contents[{index}]"
+            if content.role not in _ROLES:
+                told = f"'{place}.role' must be user or model, not {str(content.role)[:40]!r}."
+                raise InvalidRequest(told, param=f"{place}.role")
+            if content.role == "model":
+                said += self.parts(content, place)
+                continue
+            if said:
+                yield Message("assistant", _joined(said))
+                said = []
+            parts = tuple(self.parts(content, place))
+            results = tuple(part for part in parts if isinstance(part, ToolResult))
+            others = tuple(part for part in parts if not isinstance(part, ToolResult))
+            if results:
+                yield Message("tool", results)
+            if others or not results:
+                yield Message("user", others)
+        if said:
+            yield Message("assistant", _joined(said))
+
+    def parts(self, content: _Content, place: str) -> Iterator[Part]:
+        for index, raw in enumerate(content.parts or ()):
+            at = f"{place}.parts[{index}]"
+            part: WirePart = typed(raw, _part, at)
+            if part.function_response is not None:
+                yield self._result(part.function_response, at)
+                continue
+            told = part_of(part, raw, f"call_{self._calls:024x}")
+            if isinstance(told, ToolUse):
+                if not told.name:
+                    raise InvalidRequest(f"'{at}.functionCall.name' is missing.", param=f"{at}.functionCall.name")
+                self._calls += 1
+                self._open.setdefault(told.name, deque()).append(told.id)
+            yield told
+
+    def _result(self, told: FunctionResponse, place: str) -> ToolResult:
+        name = told.name or ""
+        waiting = self._open.get(name, deque())
+        while waiting and waiting[0] in self._answered:
+            waiting.popleft()
+        id = told.id or (waiting[0] if waiting else name)
+        self._answered.add(id)
+        if not id:
+            place += ".functionResponse.name"
+            raise InvalidRequest(f"'{place}' is missing: it names the function.", param=place)
+        return result_of(told, list(self._media(told, f"{place}.functionResponse")), id)
+
+    def _media(self, told: FunctionResponse, place: str) -> Iterator[Media]:
+        for index, raw in enumerate(told.parts or ()):
+            part: WirePart = typed(raw, _part, f"{place}.parts[{index}]")
+            blob = part.inline_data or part.file_data
+            media = media_of(blob, IN_RESPONSE) if blob is not None else None
+            if media is not None:
+                yield media
+
+
+def _joined(said: list[Part]) -> tuple[Part, ...]:
+    """Pieces of one text are one part again, and so are those of a thought; what is signed stays by itself."""
+    parts: list[Part] = []
+    pieces: list[str] = []  # of the last of them
+    for part in said:
+        last = parts[-1] if parts else None
+        if isinstance(last, Text) and isinstance(part, Text) and last.extra is None and part.extra is None:
+            pieces.append(part.text)
+        elif isinstance(last, Reasoning) and isinstance(part, Reasoning) and last.protocol is None and _goes_on(part):
+            pieces.append(part.text)
+            parts[-1] = part  # the one that is signed tells the rest
+        else:
+            _set_text(parts, pieces)
+            parts.append(part)
+            pieces = [part.text] if isinstance(part, Text | Reasoning) else []
+    _set_text(parts, pieces)
+    return tuple(parts)
+
+
+def _goes_on(part: Reasoning) -> bool:
+    """Whether it is a piece of a thought, or the signature of another format that ends one."""
+    return part.protocol is None or (part.protocol != NAME and not part.text and part.encrypted is None)
+
+
+def _set_text(parts: list[Part], pieces: list[str]) -> None:
+    if len(pieces) > 1:
+        parts[-1] = msgspec.structs.replace(parts[-1], text="".join(pieces))
+
+
+# ---- tools
+
+
+def _decoded_tools(raw: Raw) -> Iterator[Tool | Opaque]:
+    """Functions, and what only this format knows beside them."""
+    if given(raw) is None:
+        return
+    items: list[Raw] = typed(raw, _tools, "tools")
+    for index, each in enumerate(items):
+        place = f"tools[{index}]"
+        tool: _Tool = typed(each, _tool, place)
+        others = typed(each, _fields, place)
+        items_of = _declared(others.pop("functionDeclarations", NULL))
+        for number, declared in enumerate(tool.function_declarations or ()):
+            at = f"{place}.functionDeclarations[{number}]"
+            schema = given(declared.parameters_json_schema) or json_schema(declared.parameters, f"{at}.parameters")
+            yield Tool(declared.name, declared.description, schema, extra=_more(items_of[number]))
+        if others:
+            yield Opaque(NAME, Raw(join(others)))
+
+
+def _declared(raw: Raw) -> list[dict[str, Raw]]:
+    """Declarations by their fields; that they are what they should be is known."""
+    return [] if given(raw) is None else _declarations.decode(raw)
+
+
+def _more(fields: dict[str, Raw]) -> Opaque | None:
+    """What else a declaration says: of what it gives back, and when."""
+    rest = {name: raw for name, raw in fields.items() if name not in _DECLARED and given(raw) is not None}
+    return Opaque(NAME, Raw(join(rest))) if rest else None
+
+
+class _Choice(Struct):
+    words: ToolChoice
+    strict: bool = False
+
+
+def _choice(raw: Raw) -> tuple[_Choice | None, dict[str, Opaque]]:
+    """The choice, and the whole configuration where it says more than a choice can."""
+    if given(raw) is None:
+        return None, {}
+    config: _ToolConfig = typed(raw, _tool_config, "toolConfig")
+    calling = config.function_calling_config or _Calling()
+    names = calling.allowed_function_names or []
+    mode = (calling.mode or "").upper()
+    rest = typed(raw, _fields, "toolConfig")
+    inner = rest.pop("functionCallingConfig", NULL)
+    more = bool(rest) or len(names) > 1 or (names and mode != "ANY") or _has_more(inner)
+    extra = {"toolConfig": Opaque(NAME, raw)} if more else {}
+    match mode:
+        case "AUTO":
+            return _Choice(ToolChoice("auto")), extra
+        case "VALIDATED":
+            return _Choice(ToolChoice("auto"), strict=True), extra
+        case "NONE":
+            return _Choice(ToolChoice("none")), extra
+        case "ANY" if len(names) == 1:
+            return _Choice(ToolChoice("named", names[0])), extra
+        case "ANY":
+            return _Choice(ToolChoice("required")), extra
+        case "" | "MODE_UNSPECIFIED":
+            return None, extra
+    place = "toolConfig.functionCallingConfig.mode"
+    raise InvalidRequest(f"'{place}' must be AUTO, ANY, NONE or VALIDATED, not {mode[:40]!r}.", param=place)
+
+
+def _has_more(raw: Raw) -> bool:
+    return given(raw) is not None and not _fields.decode(raw).keys() <= {"mode", "allowedFunctionNames"}
+
+
+# ---- settings
+
+
+def _format(config: _Generation, fields: dict[str, Raw]) -> tuple[ResponseFormat | None, dict[str, Opaque]]:
+    mime = (config.response_mime_type or "").lower()
+    plain = given(config.response_json_schema) or given(fields.get("_responseJsonSchema", NULL))
+    schema = plain or json_schema(config.response_schema, "generationConfig.responseSchema")
+    if mime == "application/json" or (schema is not None and not mime):
+        if schema is None:
+            return ResponseFormat("json_object"), {}
+        return ResponseFormat("json_schema", schema=schema), {}
+    names = ("responseMimeType", "responseSchema", "responseJsonSchema", "_responseJsonSchema")
+    if mime in ("", "text/plain"):
+        return None, {}
+    return None, {GENERATION + name: Opaque(NAME, fields[name]) for name in names if name in fields}
+
+
+def _thinking(told: _Thinking | None) -> Thinking | None:
+    """A budget of 0 is none at all, -1 is the model's own choice. https://ai.google.dev/gemini-api/docs/thinking"""
+    if told is None:
+        return None
+    effort = told.thinking_level.lower() if told.thinking_level else None
+    effort = None if effort == "thinking_level_unspecified" else effort
+    budget = told.thinking_budget
+    if budget is None:
+        return Thinking(effort=effort) if effort is not None or told.include_thoughts else None
+    if budget == 0:
+        return Thinking(enabled=False)
+    return Thinking(effort=effort, adaptive=True) if budget < 0 else Thinking(effort=effort, budget_tokens=budget)
+
+
+def _tier(raw: Raw) -> str | None:
+    if given(raw) is None:
+        return None
+    told = typed(raw, _text, "serviceTier").lower().removeprefix("service_tier_")
+    return _TIERS.get(told, told)
+
+
+# ---- our words → their JSON
+
+_SAYS = frozenset(
+    "temperature top_p top_k seed service_tier response_format thinking frequency_penalty presence_penalty stop"
+    " is_error reasoning".split()
+)
+# As Google's own OpenAI-compatible endpoint reads them. A budget is what all thinking models take, a level is not.
+# https://ai.google.dev/gemini-api/docs/openai#thinking
+_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
+_MOST_BUDGET, _MOST_BUDGET_OF_ANY = 24576, 32768  # https://ai.google.dev/gemini-api/docs/thinking#set-budget
+_MOST_STOPS = 5  # https://ai.google.dev/api/generate-content#generationconfig
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}
+_TOLD_TIERS = {"default": "standard", "standard_only": "standard", "flex": "flex", "priority": "priority"}
+
+
+def encode(request: Request) -> Encoded:
+    """The body that asks for `request`, but for its model and whether it streams, which the address says."""
+    dropped = unsaid(request, NAME, _SAYS)
+    own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
+    system, messages = _split_off_system(request.messages)
+    generation = {name.removeprefix(GENERATION): own.pop(name) for name in list(own) if name.startswith(GENERATION)}
+    body: dict[str, Any] = {
+        "systemInstruction": {"parts": system} if system else None,
+        "contents": list(_contents_of(messages)),
+        "tools": list(_encoded_tools(request.tools)) or None,
+        "toolConfig": _encoded_choice(request, dropped),
+        "generationConfig": {**_encoded_settings(request, dropped), **generation} or None,
+        "serviceTier": _encoded_tier(request, dropped),
+    }
+    told = {name: value for name, value in body.items() if value is not None}
+    return Encoded(_encode({**told, **own}), tuple(sorted(dropped)))
+
+
+def _split_off_system(messages: Sequence[Message]) -> tuple[list[Any], Sequence[Message]]:
+    """The instructions that lead, and everything after them. Of instructions alone, the last are said as the user's."""
+    parts: list[Any] = []
+    for index, message in enumerate(messages):
+        if message.role not in ("system", "developer") or index == len(messages) - 1:
+            return parts, messages[index:]
+        parts += _said(message.parts)
+    return parts, ()
+
+
+def _said(parts: Sequence[Part]) -> list[Any]:
+    return [told for part in parts for told in said(part, carry=False)]
+
+
+def _contents_of(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    """The user and the model take turns. Results of functions stand by themselves: "Please ensure that the number of
+    function response parts is equal to the number of function call parts of the function call turn", says Gemini."""
+    names = {part.id: part.name for message in messages for part in message.parts if isinstance(part, ToolUse)}
+    role: str | None = None
+    results: list[Any] = []
+    parts: list[Any] = []
+    for message in messages:
+        speaks = "model" if message.role == "assistant" else "user"
+        if speaks != role:
+            yield from _turn(role, results)
+            yield from _turn(role, parts)
+            role, results, parts = speaks, [], []
+        before = len(results) + len(parts)
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                told, media = said_result(part, names.get(part.id, part.id))
+                results.append(told)
+                parts += _said(media)
+            else:
+                parts += said(part, carry=False)
+        if len(results) + len(parts) == before and any(isinstance(part, Text) for part in message.parts):
+            parts.append({"text": ""})  # a turn without words is one all the same
+    yield from _turn(role, results)
+    yield from _turn(role, parts)
+
+
+def _turn(role: str | None, parts: list[Any]) -> Iterator[dict[str, Any]]:
+    if role is None or not parts:
+        return
+    if role == "model":
+        calls = [part for part in parts if isinstance(part, dict) and "functionCall" in part]
+        if calls and not any("thoughtSignature" in call for call in calls):
+            calls[0]["thoughtSignature"] = UNSIGNED  # the first of several calls has it
+    yield {"role": role, "parts": parts}
+
+
+def _encoded_tools(tools: Sequence[Tool | Opaque]) -> Iterator[Any]:
+    """All functions stand in one tool, where the first of them stood."""
+    declared = [_declaration(tool) for tool in tools if isinstance(tool, Tool)]
+    for tool in tools:
+        if isinstance(tool, Opaque):
+            if tool.protocol == NAME:
+                yield tool.raw
+        elif declared:
+            yield {"functionDeclarations": declared}
+            declared = []
+
+
+def _declaration(tool: Tool) -> dict[str, Any]:
+    facts = {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.schema}
+    own = tool.extra is not None and tool.extra.protocol == NAME
+    more: dict[str, Raw] = _fields.decode(tool.extra.raw) if own and tool.extra is not None else {}
+    return {**{name: value for name, value in facts.items() if value is not None}, **more}
+
+
+def _encoded_choice(request: Request, dropped: set[str]) -> Any:
+    """Functions that must be called by their schemas make a mode of its own.
+
+    https://ai.google.dev/gemini-api/docs/function-calling#function_calling_modes
+    """
+    functions = [tool for tool in request.tools if isinstance(tool, Tool)]
+    choice, strict = request.tool_choice, [bool(tool.strict) for tool in functions]
+    if not functions and not any(tool.protocol == NAME for tool in request.tools if isinstance(tool, Opaque)):
+        return None
+    if choice is None or choice.mode == "auto":
+        if strict and all(strict):
+            return {"functionCallingConfig": {"mode": "VALIDATED"}}
+        dropped |= {"strict"} if any(strict) else set()
+    if choice is None:
+        return None
+    names = {"allowedFunctionNames": [choice.name]} if choice.mode == "named" else {}
+    return {"functionCallingConfig": {"mode": _MODES[choice.mode], **names}}
+
+
+def _encoded_settings(request: Request, dropped: set[str]) -> dict[str, Any]:
+    shape = request.response_format
+    if len(request.stop) > _MOST_STOPS:
+        dropped.add("stop")
+    facts: dict[str, Any] = {
+        "maxOutputTokens": request.max_tokens,
+        "temperature": request.temperature,
+        "topP": request.top_p,
+        "topK": request.top_k,
+        "seed": request.seed,
+        "stopSequences": list(request.stop[:_MOST_STOPS]) or None,
+        "presencePenalty": request.presence_penalty,
+        "frequencyPenalty": request.frequency_penalty,
+        "responseMimeType": "application/json" if shape is not None else None,
+        "responseJsonSchema": shape.schema if shape is not None else None,
+        "thinkingConfig": _encoded_thinking(request.thinking),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _encoded_thinking(wish: Thinking | None) -> dict[str, Any] | None:
+    """Thoughts that were asked for are told."""
+    if wish is None:
+        return None
+    budget = wish.budget_tokens
+    if not wish.enabled or wish.effort == "none":
+        return {"thinkingBudget": 0}
+    if budget is None and wish.effort in _BUDGETS:
+        budget = _BUDGETS[wish.effort]
+    if budget is not None and budget > _MOST_BUDGET_OF_ANY:
+        budget = _MOST_BUDGET
+    if budget is None and wish.adaptive:
+        budget = -1
+    return {"includeThoughts": True, **({} if budget is None else {"thinkingBudget": budget})}
+
+
+def _encoded_tier(request: Request, dropped: set[str]) -> str | None:
+    if request.service_tier in (None, "auto"):
+        return None
+    told = _TOLD_TIERS.get(str(request.service_tier))
+    if told is None:
+        dropped.add("service_tier")
+    return None if told == "standard" and request.service_tier == "default" else told

@@ -1,0 +1,34 @@
+"""Ollama's own chat. https://docs.ollama.com/api/chat
+
+Providers speak it, clients do not. The codecs stand beside this file: `ollama_request`, `ollama_answer`. The base URL
+ends in `/api`.
+"""
+
+from fairlead.chat import Request, Response
+from fairlead.errors import UpstreamError
+from fairlead.protocols import Cutter, Encoded, EventDecoder, ndjson, ollama_answer, ollama_request
+
+
+class OllamaChat:
+    """The format of `/api/chat`: an `Outbound`."""
+
+    name = ollama_request.CHAT
+    media_types = ("application/json", "application/x-ndjson")
+
+    def path(self, model: str, stream: bool) -> str:
+        return "/chat"
+
+    def cutter(self, max_event_bytes: int) -> Cutter:
+        return ndjson.LineCutter(max_event_bytes)
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
+        return ollama_request.encode(request)
+
+    def decode_response(self, body: bytes) -> Response:
+        return ollama_answer.decode(body)
+
+    def event_decoder(self) -> EventDecoder:
+        return ollama_answer.Decoder()
+
+    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+        return ollama_answer.decode_error(status, body)

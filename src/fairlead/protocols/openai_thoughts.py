@@ -1,0 +1,105 @@
+"""Thoughts in chat completions: `reasoning_details`, as OpenRouter and its likes tell them, and plain text.
+
+https://openrouter.ai/docs/use-cases/reasoning-tokens. A detail's `format` says whose its signature is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.chat import Reasoning
+from fairlead.protocols.envelope import typed
+
+NAME = "openai-chat"
+_FORMATS: dict[str | None, str] = {"anthropic-messages": "anthropic-claude-v1", NAME: "unknown"}
+_PROTOCOLS = {"anthropic-claude-v1": "anthropic-messages"}
+_OURS = "fairlead:"  # and a protocol's name: of those that nobody else has a word for
+
+
+class Detail(Struct, omit_defaults=True):
+    """One of `reasoning_details`."""
+
+    type: str
+    text: str | None = None
+    summary: str | None = None
+    data: str | None = None
+    signature: str | None = None
+    format: str | None = None
+    index: int | None = None
+
+
+_detail = msgspec.json.Decoder(Detail)
+
+
+def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> Iterator[Reasoning]:
+    """What was thought, from `reasoning_details` if there are any (they carry signatures), else from the plain text."""
+    found = read_details(details, place)
+    yield from (thought for thought in map(thought_of, _gathered(found)) if thought is not None)
+    if not found and plain:
+        yield Reasoning(plain)
+
+
+def read_details(details: list[Raw] | None, place: str = "") -> list[Detail]:
+    return [typed(raw, _detail, f"{place}.reasoning_details[{index}]") for index, raw in enumerate(details or ())]
+
+
+def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
+    """The thought that `detail` tells; None if it tells none. `opening`: its signature may still come."""
+    protocol = _protocol(detail.format)
+    if detail.type == "reasoning.encrypted":
+        return Reasoning(encrypted=detail.data, protocol=protocol) if detail.data else None
+    text = detail.text or detail.summary or ""
+    if not text and not detail.signature:
+        return None
+    sealed = detail.signature or (opening and protocol != NAME)
+    return Reasoning(text, detail.signature, protocol=protocol if sealed else None)
+
+
+def _protocol(form: str | None) -> str:
+    """Whose a signature is, by the `format` of its detail; what we do not know goes back as it came."""
+    if form is not None and form.startswith(_OURS):
+        return form.removeprefix(_OURS)
+    return _PROTOCOLS.get(form or "", NAME)
+
+
+def _gathered(details: list[Detail]) -> Iterator[Detail]:
+    """Whole details: clients keep the pieces of a stream as they came, alike in `type` and `index`."""
+    pieces: list[Detail] = []
+    for detail in details:
+        if pieces and (detail.index is None or (detail.type, detail.index) != (pieces[0].type, pieces[0].index)):
+            yield _whole(pieces)
+            pieces = []
+        pieces.append(detail)
+    if pieces:
+        yield _whole(pieces)
+
+
+def _whole(pieces: list[Detail]) -> Detail:
+    """What `pieces` tell together: the last signature, and the first format."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return msgspec.structs.replace(
+        pieces[0],
+        text=_joined([piece.text for piece in pieces]),
+        summary=_joined([piece.summary for piece in pieces]),
+        data=_joined([piece.data for piece in pieces]),
+        signature=next((piece.signature for piece in reversed(pieces) if piece.signature), pieces[0].signature),
+        format=next((piece.format for piece in pieces if piece.format), pieces[-1].format),
+    )
+
+
+def _joined(texts: list[str | None]) -> str | None:
+    told = [text for text in texts if text is not None]
+    return "".join(told) if told else None
+
+
+def encoded_thought(part: Reasoning, index: int) -> dict[str, Any]:
+    """One of `reasoning_details`."""
+    form = _FORMATS.get(part.protocol) or (f"{_OURS}{part.protocol}" if part.protocol is not None else "unknown")
+    if part.encrypted is not None:
+        return {"type": "reasoning.encrypted", "data": part.encrypted, "format": form, "index": index}
+    return {
+        "type": "reasoning.text", "text": part.text, "signature": part.signature, "format": form, "index": index,
+    }  # fmt: skip

@@ -1,0 +1,119 @@
+"""What a request asks for and a format cannot say, by name: `Encoded.dropped`.
+
+A format tells which words it has; what it says of a word in some cases only, it looks after itself.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fairlead.chat import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
+from fairlead.protocols.envelope import any_value
+
+# Settings of a request that not every format has. A penalty of 0 asks for nothing.
+_SETTINGS = (
+    "temperature", "top_p", "top_k", "seed", "user", "service_tier", "response_format", "thinking",
+    "frequency_penalty", "presence_penalty", "stop",
+)  # fmt: skip
+_NOTHING = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
+
+
+class _Kind(Struct):
+    type: str = ""
+
+
+_kind = msgspec.json.Decoder(_Kind)
+
+
+def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
+    """The names of what `request` has and `protocol` cannot say.
+
+    `says`: which it can, of `_SETTINGS` and "parallel_tool_calls", and of what stands in messages: "name",
+    "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature). Its own Opaque is always said.
+    """
+    found = {name for name in _SETTINGS if name not in says and getattr(request, name) not in (None, ())}
+    found -= {name for name in ("frequency_penalty", "presence_penalty") if not getattr(request, name)}
+    found |= foreign(request.extra, protocol)
+    found |= set(_of_tools(request, protocol, says))
+    for message in request.messages:
+        found |= set(_of_message(message, protocol, says))
+    return found
+
+
+def foreign(extra: dict[str, Opaque], protocol: str) -> set[str]:
+    """The names of fields only another format knows. What is null, false or empty asks for nothing."""
+    return {name for name, opaque in extra.items() if opaque.protocol != protocol and bytes(opaque.raw) not in _NOTHING}
+
+
+def _of_tools(request: Request, protocol: str, says: frozenset[str]) -> Iterator[str]:
+    told = False
+    for tool in request.tools:
+        if isinstance(tool, Opaque) and tool.protocol != protocol:
+            yield kind(tool, "tools")
+            continue
+        told = True
+        if isinstance(tool, Tool):
+            yield from _beside(tool.extra, protocol)
+            if tool.cache is not None and "cache_control" not in says:
+                yield "cache_control"
+    choice = request.tool_choice
+    if request.tools and not told and choice is not None and choice.mode in ("required", "named"):
+        yield "tool_choice"
+    if told and request.parallel_tool_calls is not None and "parallel_tool_calls" not in says:
+        yield "parallel_tool_calls"
+
+
+def _of_message(message: Message, protocol: str, says: frozenset[str]) -> Iterator[str]:
+    if message.name is not None and "name" not in says:
+        yield "name"
+    for part in message.parts:
+        yield from of_part(part, protocol, says)
+
+
+def of_part(part: Part, protocol: str, says: frozenset[str]) -> Iterator[str]:
+    """The names of what cannot be said of `part`."""
+    match part:
+        case Text(citations=citations, extra=extra):
+            if any(citation.raw is None or citation.raw.protocol != protocol for citation in citations):
+                yield "citations"
+            yield from _beside(extra, protocol)
+        case ToolUse(extra=extra):
+            yield from _beside(extra, protocol)
+        case Media(detail=detail, extra=extra):
+            if detail not in (None, "auto") and "detail" not in says:
+                yield "detail"
+            yield from _beside(extra, protocol)
+        case ToolResult(content=content, is_error=is_error):
+            if is_error and "is_error" not in says:
+                yield "is_error"
+            for piece in content:
+                yield from of_part(piece, protocol, says)
+        case Reasoning(protocol=whose):
+            plain = whose is None and bool(part.text)
+            if (plain and "reasoning" not in says) or whose not in (None, protocol):
+                yield "reasoning"
+        case Opaque() if part.protocol != protocol:
+            yield kind(part, "content")
+    if "cache_control" not in says and getattr(part, "cache", None) is not None:
+        yield "cache_control"
+
+
+def _beside(extra: Opaque | None, protocol: str) -> Iterator[str]:
+    """The names of the fields that another format keeps beside a part."""
+    if extra is None or extra.protocol == protocol:
+        return
+    fields = any_value(extra.raw)
+    yield from (fields if isinstance(fields, dict) and fields else ("extra",))
+
+
+def kind(opaque: Opaque, otherwise: str) -> str:
+    """What `opaque` calls itself: "web_search_20250305"; `otherwise` if it does not."""
+    return _type(opaque.raw) or otherwise
+
+
+def _type(raw: Raw) -> str:
+    try:
+        return _kind.decode(raw).type
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,124 @@
+"""What the tests of formats that only providers speak have in common."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from fairlead.chat import Event, PartDelta, PartEnd, PartStart, Response, ToolUse, fold
+from fairlead.errors import UpstreamError
+from fairlead.protocols import Outbound
+from protocols_recordings import SHARED, Recording
+
+
+def raw_events(format: Outbound, stream: bytes, size: int = 1 << 20) -> list[bytes]:
+    """The raw events of `stream`, which arrives in chunks of `size` bytes."""
+    cutter = format.cutter(1 << 25)
+    events = [event for at in range(0, len(stream), size) for event in cutter.feed(stream[at : at + size])]
+    rest = cutter.finish()
+    assert cutter.held == 0
+    return [*events, rest] if rest else events
+
+
+def recorded_errors(provider: str) -> list[Any]:
+    """Parameters for a test, one per recorded error of `provider`, whatever was asked."""
+    found = sorted((SHARED / "recordings" / provider / "error").glob("*.json"))
+    if not found:
+        return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason="not on this machine: recordings"))]
+    return [pytest.param(Recording(f"{provider}/error/{path.stem}"), id=path.stem) for path in found]
+
+
+def told(format: Outbound, events: Iterable[bytes]) -> list[Event]:
+    """Our events for a whole stream of theirs."""
+    decode = format.event_decoder()
+    return [event for raw in (*events, b"") for event in decode(raw)]
+
+
+def streamed(format: Outbound, stream: bytes) -> Response:
+    """The answer that `stream` tells, which is well formed."""
+    events = told(format, raw_events(format, stream))
+    check(events)
+    return fold(events)
+
+
+def check(events: list[Event]) -> None:
+    """What holds of the events of any whole stream."""
+    kinds = [type(event).__name__ for event in events]
+    assert kinds.count("Start") == kinds.count("Finish") == 1
+    assert (kinds[0], kinds[-1]) == ("Start", "Finish")
+    begun: set[int] = set()
+    ended: set[int] = set()
+    for event in events:
+        match event:
+            case PartStart(index=index, part=part):
+                assert index not in begun
+                assert not isinstance(part, ToolUse) or part.arguments == ""
+                begun.add(index)
+            case PartDelta(index=index) | PartEnd(index=index):
+                assert index in begun - ended
+                if isinstance(event, PartEnd):
+                    ended.add(index)
+    assert begun == ended
+
+
+def without_ids(response: Response) -> Response:
+    """Ids of calls that are ours are random; arguments are alike if their JSON is."""
+    parts = [
+        msgspec.structs.replace(part, id="", arguments=json.dumps(json.loads(part.arguments)))
+        if isinstance(part, ToolUse)
+        else part
+        for part in response.parts
+    ]
+    return msgspec.structs.replace(response, parts=tuple(parts))
+
+
+def comparable(value: Any) -> Any:
+    """`value` as JSON: a `Raw` is equal to nothing else."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+_TWISTS: list[bytes] = [
+    b"null", b"{}", b"[]", b'""', b"0", b"-1", b"1e999", b'"\xff"', b"true", b'"x"', b"[{}]", b'{"a":1}', b"\xff", b"",
+    b"9" * 400, b"[" * 300,
+]  # fmt: skip
+
+
+def mutants(seeds: list[bytes], count: int, seed: int = 1) -> Iterator[bytes]:
+    """Bodies that are wrong in a place or two, always the same ones."""
+    random = Random(seed)
+    for _ in range(count):
+        body = random.choice(seeds)
+        for _ in range(random.choice((1, 1, 2))):
+            start = random.randrange(len(body) + 1)
+            if random.random() < 0.5:  # a value for another
+                start = max(body.rfind(b":", 0, start), 0) + 1
+                ends = [at for at in (body.find(mark, start) for mark in (b",", b"}", b"]")) if at >= 0]
+                end = min(ends, default=start)
+            else:
+                end = min(start + random.randrange(4), len(body))
+            body = body[:start] + random.choice(_TWISTS) + body[end:]
+        yield body
+
+
+def refused_or(decode: Callable[[bytes], object], body: bytes) -> bool:
+    """Whether `decode` takes `body`; it may refuse it by an error of the provider's side only."""
+    try:
+        decode(body)
+    except UpstreamError as error:
+        str(error)
+        return False
+    return True
+
+
+def whole_stream(format: Outbound, body: bytes) -> None:
+    """Decode a stream, and look at what it tells as the gateway does."""
+    decode = format.event_decoder()
+    events: list[Event] = []
+    for raw in (*raw_events(format, body), b""):
+        events += decode(raw)
+        assert decode.held >= 0
+    check(events)
+    msgspec.json.encode(fold(events).usage)
