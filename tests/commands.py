@@ -47,6 +47,14 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._end, text.encode())
 
+    def interrupt(self) -> None:
+        """Ctrl-C, once the command waits for a line: between its prompt and that, Python keeps one for the next key."""
+        until, state = time.monotonic() + SECONDS, Path(f"/proc/{self.process.pid}/stat")
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < until, self.shown
+            select.select([], [], [], 0.001)
+        self.type("\x03")
+
     def until(self, text: str) -> str:
         """Everything that is shown from what was last waited for up to `text`."""
         until = time.monotonic() + SECONDS

@@ -220,7 +220,7 @@ async def test_ctrl_c_stops_the_answer_at_its_provider_too_and_the_conversation_
     def talk() -> int:
         with terminal(tmp_path, "chat", "sim/echo+stall=2", **told(running)) as screen:
             screen.until("> ")
-            screen.type("\x03")  # at the prompt it only begins a new line
+            screen.interrupt()  # at the prompt it only begins a new line
             screen.until("> ")
             screen.type("hello you\n")
             screen.until("hello you\r\n")
