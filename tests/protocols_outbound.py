@@ -6,12 +6,10 @@ from random import Random
 from typing import Any
 
 import msgspec
-import pytest
 
 from fairlead.chat import Event, PartDelta, PartEnd, PartStart, Response, ToolUse, fold
 from fairlead.errors import UpstreamError
 from fairlead.protocols import Outbound
-from protocols_recordings import SHARED, Recording
 
 
 def raw_events(format: Outbound, stream: bytes, size: int = 1 << 20) -> list[bytes]:
@@ -21,14 +19,6 @@ def raw_events(format: Outbound, stream: bytes, size: int = 1 << 20) -> list[byt
     rest = cutter.finish()
     assert cutter.held == 0
     return [*events, rest] if rest else events
-
-
-def recorded_errors(provider: str) -> list[Any]:
-    """Parameters for a test, one per recorded error of `provider`, whatever was asked."""
-    found = sorted((SHARED / "recordings" / provider / "error").glob("*.json"))
-    if not found:
-        return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason="not on this machine: recordings"))]
-    return [pytest.param(Recording(f"{provider}/error/{path.stem}"), id=path.stem) for path in found]
 
 
 def told(format: Outbound, events: Iterable[bytes]) -> list[Event]:

@@ -7,7 +7,7 @@ them are skipped and say so; with FAIRLEAD_REQUIRE_SHARED=1 they fail.
 import importlib.util
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -52,16 +52,25 @@ class Recording:
         return json.dumps(response["body"], ensure_ascii=False).encode()
 
 
-def recordings(provider: str, operations: Iterable[str]) -> list[Any]:
-    """Parameters for a test, one per recording of `provider`; of "error" those whose endpoint is chat."""
+def recordings(
+    provider: str, operations: Iterable[str], kept: "Callable[[Recording], bool] | None" = None
+) -> list[Any]:
+    """Parameters for a test, one per recording of `provider` that is `kept`; else of "error" those whose endpoint is
+    chat."""
     wanted = {f"{provider}/{operation}" for operation in operations}
     found = [Recording(id) for id in _ids() if id.rpartition("/")[0] in wanted]
-    kept = [recording for recording in found if "/error/" not in recording.id or _is_chat(recording)]
-    if kept:
-        return [pytest.param(recording, id=recording.id) for recording in kept]
+    kept = kept or (lambda recording: "/error/" not in recording.id or _is_chat(recording))
+    found = list(filter(kept, found))
+    if found:
+        return [pytest.param(recording, id=recording.id) for recording in found]
     if SHARED.is_dir():
         raise LookupError(f"no recordings of {sorted(wanted)}")
     return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=_ABSENT))]
+
+
+def whatever_was_asked(recording: Recording) -> bool:
+    """For `recordings` of errors: of each endpoint."""
+    return True
 
 
 def require_shared() -> Path:

@@ -36,13 +36,12 @@ from protocols_outbound import (
     comparable,
     mutants,
     raw_events,
-    recorded_errors,
     refused_or,
     streamed,
     told,
     whole_stream,
 )
-from protocols_recordings import Recording, recordings
+from protocols_recordings import Recording, recordings, whatever_was_asked
 
 FORMAT = CohereChat()
 NAME = FORMAT.name
@@ -656,7 +655,7 @@ def test_a_stream_tells_what_a_whole_answer_does(said: list[Part], size: int) ->
 # ---- errors, and what nobody should send
 
 
-@pytest.mark.parametrize("recording", recorded_errors("cohere"))
+@pytest.mark.parametrize("recording", recordings("cohere", ["error"], whatever_was_asked))
 def test_every_recorded_error_is_read(recording: Recording) -> None:
     error = FORMAT.decode_error(recording.status, recording.response)
     assert isinstance(error, errors.UpstreamModelNotFound)

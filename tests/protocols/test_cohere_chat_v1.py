@@ -31,14 +31,13 @@ from protocols_outbound import (
     comparable,
     mutants,
     raw_events,
-    recorded_errors,
     refused_or,
     streamed,
     told,
     whole_stream,
     without_ids,
 )
-from protocols_recordings import Recording, recordings
+from protocols_recordings import Recording, recordings, whatever_was_asked
 
 FORMAT = CohereChatV1()
 NAME = FORMAT.name
@@ -358,7 +357,7 @@ def test_unknown_events_are_passed_over_and_a_cut_is_an_error() -> None:
 # ---- errors, and what nobody should send
 
 
-@pytest.mark.parametrize("recording", recorded_errors("cohere"))
+@pytest.mark.parametrize("recording", recordings("cohere", ["error"], whatever_was_asked))
 def test_every_recorded_error_is_read(recording: Recording) -> None:
     error = FORMAT.decode_error(recording.status, recording.response)
     assert isinstance(error, errors.UpstreamModelNotFound)

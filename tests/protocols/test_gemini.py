@@ -47,13 +47,12 @@ from protocols_outbound import (
     comparable,
     mutants,
     raw_events,
-    recorded_errors,
     refused_or,
     streamed,
     whole_stream,
     without_ids,
 )
-from protocols_recordings import Recording, recordings
+from protocols_recordings import Recording, recordings, whatever_was_asked
 
 FORMAT = Gemini()
 NAME = FORMAT.name
@@ -306,7 +305,10 @@ def of_kind(usage: dict[str, Any], name: str, kind: str) -> int:
     return sum(each["tokenCount"] for each in usage.get(name, []) if each["modality"] == kind)
 
 
-@pytest.mark.parametrize("recording", [*recorded_errors("google"), *recorded_errors("vertex")])
+@pytest.mark.parametrize(
+    "recording",
+    [*recordings("google", ["error"], whatever_was_asked), *recordings("vertex", ["error"], whatever_was_asked)],
+)
 def test_a_recorded_error_is_understood(recording: Recording) -> None:
     error = FORMAT.decode_error(recording.status, recording.response)
     assert error.upstream_status == recording.status
