@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw, structs
+from msgspec import Raw
 
 from fairlead.chat import Opaque, Part, Reasoning, Text, ToolUse
+from fairlead.protocols import carried
 from fairlead.protocols.envelope import any_value
 
 NAME = "anthropic-messages"
@@ -20,7 +21,6 @@ NAME = "anthropic-messages"
 _MARK = "~" * 16
 _FOUND = _MARK.encode()
 _OURS = f"{_MARK}fairlead:"
-_SIGNATURE, _ENCRYPTED, _BESIDE, _BEHIND = "signature", "encrypted", "beside", "behind"
 _encode = msgspec.json.encode
 
 
@@ -28,21 +28,17 @@ def signature(thought: Reasoning, told: str | None) -> str:
     """What stands as the signature of a thought, of which its format told `told`."""
     if thought.protocol == NAME:
         return told or ""
-    if thought.protocol is None:
+    if thought.protocol is None or (thought.encrypted is None and not told):
         return ""
-    if thought.encrypted is not None:
-        return _sealed(thought.protocol, _ENCRYPTED, thought.encrypted)
-    return _sealed(thought.protocol, _SIGNATURE, told) if told else ""
+    return _OURS + carried.thought(thought.protocol, signature=told, encrypted=thought.encrypted)
 
 
 def beside(extra: Opaque | None, *, follows: bool = False) -> dict[str, Any] | None:
-    """The block that carries what another format keeps beside a text or a call; None if it keeps nothing. It stands
-    before them, or `follows` where it was not known when they began."""
+    """The block that carries what another format keeps beside a text or a call; None if it keeps nothing. See
+    `carried.beside`."""
     if extra is None or extra.protocol == NAME:
         return None
-    kind = _BEHIND if follows else _BESIDE
-    sealed = _sealed(extra.protocol, kind, bytes(extra.raw).decode(errors="replace"))
-    return {"type": "thinking", "thinking": "", "signature": sealed}
+    return {"type": "thinking", "thinking": "", "signature": _OURS + carried.beside(extra, follows=follows)}
 
 
 def extra_of(part: Part) -> Opaque | None:
@@ -50,43 +46,14 @@ def extra_of(part: Part) -> Opaque | None:
     return part.extra if isinstance(part, Text | ToolUse) else None
 
 
-def _sealed(protocol: str, kind: str, value: str) -> str:
-    return f"{_OURS}{protocol}:{kind}:{value}"
-
-
 def opened(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The parts of an assistant's turn, what was carried among them put back where it was."""
-    found: list[Part] = []
-    kept: Opaque | None = None
-    for part in parts:
-        if isinstance(part, Reasoning) and part.signature is not None and part.signature.startswith(_OURS):
-            protocol, _, rest = part.signature.removeprefix(_OURS).partition(":")
-            kind, _, value = rest.partition(":")
-            if kind == _BESIDE:
-                kept = _extra(protocol, value)
-            elif kind != _BEHIND:
-                found.append(_thought(part.text, protocol, kind, value))
-            elif found:
-                found[-1] = _with(found[-1], _extra(protocol, value))
-        else:
-            found.append(_with(part, kept))
-            kept = None
-    return tuple(found)
+    """See `carried.opened`."""
+    return carried.opened(parts, _seal)
 
 
-def _extra(protocol: str, value: str) -> Opaque | None:
-    raw = value.encode(errors="replace")
-    return Opaque(protocol, Raw(raw)) if any_value(raw) is not None else None
-
-
-def _with(part: Part, extra: Opaque | None) -> Part:
-    return structs.replace(part, extra=extra) if extra is not None and isinstance(part, Text | ToolUse) else part
-
-
-def _thought(text: str, protocol: str, kind: str, value: str) -> Reasoning:
-    if kind == _ENCRYPTED:
-        return Reasoning(text, encrypted=value, protocol=protocol)
-    return Reasoning(text, value, protocol=protocol)
+def _seal(thought: Reasoning) -> str | None:
+    told = thought.signature
+    return told.removeprefix(_OURS) if told is not None and told.startswith(_OURS) else None
 
 
 def carries(content: Raw) -> bool:

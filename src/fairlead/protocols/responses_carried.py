@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct
 
-from fairlead.chat import Opaque, Part, Reasoning, Text, ToolUse
-from fairlead.protocols.envelope import any_value, typed
+from fairlead.chat import Opaque, Part, Reasoning
+from fairlead.protocols import carried
+from fairlead.protocols.envelope import typed
 
 NAME = "openai-responses"
-_OURS = "fairlead:"  # and whose it is, what it is, and the thing itself
+_OURS = "fairlead:"  # and a seal
 _MARK = b'"' + _OURS.encode()
-_SIGNATURE, _ENCRYPTED, _BESIDE, _BEHIND = "signature", "encrypted", "beside", "behind"
 _encode = msgspec.json.encode
 
 
@@ -27,10 +27,10 @@ def sealed(thought: Reasoning) -> str | None:
     if it says nothing."""
     if thought.protocol == NAME:
         return thought.encrypted
-    whose = thought.protocol or ""  # nobody's: plain text, which any provider that knows thoughts may be shown
-    if thought.encrypted is not None:
-        return f"{_OURS}{whose}:{_ENCRYPTED}:{thought.encrypted}"
-    return f"{_OURS}{whose}:{_SIGNATURE}:{thought.signature or ''}" if thought.text or thought.signature else None
+    if thought.encrypted is None and not (thought.text or thought.signature):
+        return None
+    # Nobody's is plain text, which any provider that knows thoughts may be shown.
+    return _OURS + carried.thought(thought.protocol or "", signature=thought.signature, encrypted=thought.encrypted)
 
 
 def is_carried(encrypted_content: str | None) -> bool:
@@ -47,9 +47,8 @@ def foreign(extras: Iterable[Opaque | None]) -> Opaque | None:
 
 
 def beside(extra: Opaque, *, follows: bool = False) -> str:
-    """The `encrypted_content` that carries it. It stands before the text or the call, or `follows` where it was not
-    known when they began."""
-    return f"{_OURS}{extra.protocol}:{_BEHIND if follows else _BESIDE}:{bytes(extra.raw).decode(errors='replace')}"
+    """The `encrypted_content` that carries it. See `carried.beside`."""
+    return _OURS + carried.beside(extra, follows=follows)
 
 
 def marked(encrypted_content: str, text: str) -> Reasoning:
@@ -57,36 +56,15 @@ def marked(encrypted_content: str, text: str) -> Reasoning:
     return Reasoning(text, encrypted_content)
 
 
-def opened(parts: list[Part]) -> tuple[Part, ...]:
-    """The parts of an assistant's turn, what was carried among them put back where it was."""
-    found: list[Part] = []
-    kept: Opaque | None = None
-    for part in parts:
-        if not isinstance(part, Reasoning) or part.protocol is not None or not is_carried(part.signature):
-            found.append(_with(part, kept))
-            kept = None
-            continue
-        protocol, _, rest = (part.signature or "").removeprefix(_OURS).partition(":")
-        kind, _, value = rest.partition(":")
-        whose = protocol or None
-        if kind == _BESIDE:
-            kept = _extra(protocol, value)
-        elif kind == _BEHIND:
-            found[-1:] = [_with(each, _extra(protocol, value)) for each in found[-1:]]
-        elif kind == _ENCRYPTED:
-            found.append(Reasoning(part.text, encrypted=value, protocol=whose))
-        else:
-            found.append(Reasoning(part.text, value or None, protocol=whose))
-    return tuple(found)
+def opened(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """See `carried.opened`."""
+    return carried.opened(parts, _seal)
 
 
-def _extra(protocol: str, value: str) -> Opaque | None:
-    raw = value.encode(errors="replace")
-    return Opaque(protocol, Raw(raw)) if any_value(raw) is not None else None
-
-
-def _with(part: Part, extra: Opaque | None) -> Part:
-    return structs.replace(part, extra=extra) if extra is not None and isinstance(part, Text | ToolUse) else part
+def _seal(thought: Reasoning) -> str | None:
+    if thought.protocol is not None or not is_carried(thought.signature):
+        return None
+    return (thought.signature or "").removeprefix(_OURS)
 
 
 class _Item(Struct):
