@@ -1,14 +1,23 @@
-"""Whole calls without sockets: what reaches a connection of a client, up to what leaves it, in one process."""
+"""Whole calls without sockets: what reaches a connection of a client, up to what leaves it, in one process.
+
+`python bench/calls.py` counts the bytecodes of one, by function; `stages.py` takes the time.
+"""
 
 import asyncio
 import ssl
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import trustme
+import uvloop
 
 from fairlead.app import House
 from fairlead.cli.serve import edge
@@ -20,7 +29,7 @@ from fairlead.upstream.secure import Secured
 
 KEY = "bench-key-of-thirty-two-characters-or-more"
 CLIENTS = 64
-ROUNDS, TURNS = 20, 15
+ROUNDS, TURNS, WARM = 20, 15, 5
 
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAuthorization: Bearer %b\r\nX-Number: %%d\r\n"
@@ -72,8 +81,11 @@ class Wire:
     resume_reading = abort = close = pause_reading
 
 
-async def whole(folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True) -> float:
-    """CPU µs of a call among 64 at once, in this thread: the best of fifteen turns.
+@asynccontextmanager
+async def calling(
+    folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """What makes 64 clients call at once, and has them answered.
 
     `server`: lines of that section. `known`: each client's head is as its last one was, but for the length."""
     folder.mkdir()  # noqa: ASYNC240  # nobody else waits
@@ -114,18 +126,44 @@ async def whole(folder: Path, body: bytes, answer: bytes, *, server: str = "", k
             connection.data_received(answer)
         await asyncio.sleep(0)
 
-    best = float("inf")
     try:
+        await turn()
+        assert wire.written.startswith(b"HTTP/1.1 200 OK")
+        yield turn
+    finally:
+        Connections.connect = dialled  # type: ignore[method-assign]
+        await house.aclose()
+
+
+async def whole(folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True) -> float:
+    """CPU µs of a call among 64 at once, in this thread: the best of fifteen turns. See `calling`."""
+    best = float("inf")
+    async with calling(folder, body, answer, server=server, known=known) as turn:
         for _ in range(TURNS):
             began = time.thread_time()
             for _ in range(ROUNDS):
                 await turn()
             best = min(best, (time.thread_time() - began) / ROUNDS / CLIENTS * 1e6)
-        assert wire.written.startswith(b"HTTP/1.1 200 OK")
-    finally:
-        Connections.connect = dialled  # type: ignore[method-assign]
-        await house.aclose()
     return best
+
+
+async def bytecodes(folder: Path, body: bytes, answer: bytes, *, known: bool) -> Counter[str]:
+    """How many bytecodes a call takes, by function: a figure that is the same on a busy machine."""
+    found: Counter[str] = Counter()
+
+    def trace(frame: FrameType, event: str, told: Any) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            found[frame.f_code.co_qualname] += 1
+        return trace
+
+    async with calling(folder, body, answer, known=known) as turn:
+        for _ in range(WARM):  # what is learned and remembered is
+            await turn()
+        sys.settrace(trace)
+        await turn()
+        sys.settrace(None)
+    return found
 
 
 def tls(size: int, cost: Callable[[Callable[[], Any]], float]) -> float:
@@ -170,3 +208,18 @@ def tls(size: int, cost: Callable[[Callable[[], Any]], float]) -> float:
     of_provider = cost(provides)
     shaking.close()
     return both - of_provider
+
+
+def main() -> None:
+    from stages import ANSWER, BODY
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, known in (("a head that is known", True), ("a head that is not", False)):
+            found = uvloop.run(bytecodes(Path(folder) / name, BODY, ANSWER, known=known))
+            print(f"{name}: {found.total() / CLIENTS:,.0f} bytecodes a call; most of them in")
+            for function, count in found.most_common(10):
+                print(f"{count / CLIENTS:8.0f}  {function}")
+
+
+if __name__ == "__main__":
+    main()
