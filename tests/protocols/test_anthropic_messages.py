@@ -39,8 +39,9 @@ from fairlead.chat import (
     fold,
     tell,
 )
-from fairlead.protocols import CONTENT, DONE, anthropic_request
+from fairlead.protocols import CONTENT, DONE
 from fairlead.protocols.anthropic_messages import AnthropicMessages
+from fairlead.protocols.codecs import anthropic_request
 from fairlead.protocols.sse import EventCutter
 from protocols_recordings import Recording, recordings
 

@@ -32,9 +32,10 @@ from fairlead.chat import (
     fold,
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import aws_eventstream, bedrock_models, is_inbound, is_outbound
+from fairlead.protocols import aws_eventstream, is_inbound, is_outbound
 from fairlead.protocols.aws_eventstream import EventCutter
 from fairlead.protocols.bedrock_invoke import BedrockInvoke, header_usage
+from fairlead.protocols.codecs import bedrock_models
 from protocols_recordings import Recording, recordings
 
 FORMAT = BedrockInvoke()

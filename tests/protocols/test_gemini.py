@@ -41,8 +41,8 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import CONTENT, Encoded, is_inbound, is_outbound, is_wire
+from fairlead.protocols.codecs.gemini_parts import UNSIGNED, opened, sealed
 from fairlead.protocols.gemini import ArrayOfChunks, Gemini
-from fairlead.protocols.gemini_parts import UNSIGNED, opened, sealed
 from protocols_outbound import (
     comparable,
     mutants,

@@ -19,14 +19,16 @@ from fairlead.protocols import (
     EventDecoder,
     EventEncoder,
     Summary,
+    envelope,
+    sse,
+)
+from fairlead.protocols.codecs import (
     anthropic_answer,
     anthropic_carried,
     anthropic_errors,
     anthropic_request,
-    envelope,
-    sse,
 )
-from fairlead.protocols.anthropic_answer import COUNTING
+from fairlead.protocols.codecs.anthropic_answer import COUNTING
 from fairlead.protocols.envelope import NULL
 
 _KNOWN = frozenset(

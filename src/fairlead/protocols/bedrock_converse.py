@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, bedrock_answer, bedrock_errors, bedrock_request
+from fairlead.protocols import Cutter, Encoded, EventDecoder
 from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
-from fairlead.protocols.bedrock_models import NAME
+from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request
+from fairlead.protocols.codecs.bedrock_models import NAME
 
 
 class BedrockConverse:

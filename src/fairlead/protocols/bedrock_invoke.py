@@ -16,26 +16,22 @@ from msgspec import Raw, Struct, field, structs
 
 from fairlead.chat import Event, Finish, Media, Request, Response, ToolResult, Usage
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import (
-    Cutter,
-    Encoded,
-    EventDecoder,
-    aws_eventstream,
+from fairlead.protocols import Cutter, Encoded, EventDecoder, aws_eventstream, sse
+from fairlead.protocols.anthropic_messages import AnthropicMessages
+from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
+from fairlead.protocols.codecs import (
     bedrock_answer,
     bedrock_errors,
     bedrock_prompts,
     bedrock_request,
     bedrock_texts,
-    sse,
 )
-from fairlead.protocols.anthropic_messages import AnthropicMessages
-from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
-from fairlead.protocols.bedrock_models import bare
-from fairlead.protocols.bedrock_usage import INVOKE
+from fairlead.protocols.codecs.bedrock_models import bare
+from fairlead.protocols.codecs.bedrock_usage import INVOKE
+from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.cohere_chat_v1 import CohereChatV1
 from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.openai_chat import OpenAIChat
-from fairlead.protocols.wording import refused
 
 NAME = bedrock_prompts.NAME
 _ANTHROPIC, _OPENAI, _COHERE = AnthropicMessages(), OpenAIChat(), CohereChatV1()

@@ -6,7 +6,8 @@ Providers speak it, clients do not. The codecs stand beside this file: `cohere_r
 
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, cohere_answer, cohere_errors, cohere_request, sse
+from fairlead.protocols import Cutter, Encoded, EventDecoder, sse
+from fairlead.protocols.codecs import cohere_answer, cohere_errors, cohere_request
 
 
 class CohereChat:

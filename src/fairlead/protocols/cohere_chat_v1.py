@@ -6,15 +6,8 @@ https://docs.cohere.com/v1/reference/chat. Providers speak it, clients do not. T
 
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import (
-    Cutter,
-    Encoded,
-    EventDecoder,
-    cohere_errors,
-    cohere_v1_answer,
-    cohere_v1_request,
-    ndjson,
-)
+from fairlead.protocols import Cutter, Encoded, EventDecoder, ndjson
+from fairlead.protocols.codecs import cohere_errors, cohere_v1_answer, cohere_v1_request
 
 
 class CohereChatV1:

@@ -28,16 +28,18 @@ from fairlead.protocols import (
     EventEncoder,
     Summary,
     envelope,
+    sse,
+)
+from fairlead.protocols.codecs import (
     gemini_answer,
     gemini_errors,
     gemini_parts,
     gemini_reply,
     gemini_request,
     gemini_spelling,
-    sse,
 )
+from fairlead.protocols.codecs.gemini_usage import Told
 from fairlead.protocols.envelope import NULL, given, typed
-from fairlead.protocols.gemini_usage import Told
 
 _KNOWN = frozenset(
     "contents tools labels model stream provider models route transforms session_id trace".split()

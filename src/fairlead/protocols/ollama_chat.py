@@ -6,7 +6,8 @@ ends in `/api`.
 
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, ndjson, ollama_answer, ollama_request
+from fairlead.protocols import Cutter, Encoded, EventDecoder, ndjson
+from fairlead.protocols.codecs import ollama_answer, ollama_request
 
 
 class OllamaChat:

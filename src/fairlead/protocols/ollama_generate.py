@@ -4,7 +4,8 @@ It answers as the chat does, but for where the fields stand.
 """
 
 from fairlead.chat import Request
-from fairlead.protocols import Encoded, ollama_request
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import ollama_request
 from fairlead.protocols.ollama_chat import OllamaChat
 
 

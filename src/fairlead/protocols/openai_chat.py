@@ -20,12 +20,14 @@ from fairlead.protocols import (
     EventEncoder,
     Summary,
     envelope,
+    sse,
+)
+from fairlead.protocols.codecs import (
     openai_answer,
     openai_calls,
     openai_errors,
     openai_request,
     openai_usage,
-    sse,
 )
 from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given

@@ -22,15 +22,17 @@ from fairlead.protocols import (
     EventEncoder,
     Summary,
     envelope,
+    sse,
+)
+from fairlead.protocols.codecs import (
     openai_errors,
     responses_answer,
     responses_asking,
     responses_carried,
     responses_request,
     responses_telling,
-    sse,
 )
-from fairlead.protocols import responses_items as items
+from fairlead.protocols.codecs import responses_items as items
 from fairlead.protocols.counting import latest
 
 _KNOWN = frozenset(

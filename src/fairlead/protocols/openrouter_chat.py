@@ -11,7 +11,8 @@ import msgspec
 
 from fairlead.chat import Response
 from fairlead.errors import ContentPolicyViolation, FairleadError, Overloaded, UpstreamError
-from fairlead.protocols import EventEncoder, openai_answer, sse
+from fairlead.protocols import EventEncoder, sse
+from fairlead.protocols.codecs import openai_answer
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
 

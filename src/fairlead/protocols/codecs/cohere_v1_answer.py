@@ -28,12 +28,13 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import UpstreamBroken
-from fairlead.protocols import cohere_errors, counting
-from fairlead.protocols.cohere_answer import FAILED, Arguments, cited, reason
-from fairlead.protocols.cohere_v1_request import NAME
+from fairlead.protocols import counting
+from fairlead.protocols.codecs import cohere_errors
+from fairlead.protocols.codecs.cohere_answer import FAILED, Arguments, cited, reason
+from fairlead.protocols.codecs.cohere_v1_request import NAME
+from fairlead.protocols.codecs.telling import Telling
+from fairlead.protocols.codecs.wording import new_call_id
 from fairlead.protocols.envelope import NULL, any_value, given
-from fairlead.protocols.telling import Telling
-from fairlead.protocols.wording import new_call_id
 
 _usage = counting.COUNTING[NAME].usage
 _CALL_BYTES = 1000  # that a call takes in memory until the stream ends

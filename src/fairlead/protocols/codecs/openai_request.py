@@ -26,9 +26,10 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols import Encoded, openai_calls, openai_citations
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import openai_calls, openai_citations
+from fairlead.protocols.codecs.openai_thoughts import encoded_thought, thoughts
 from fairlead.protocols.envelope import NULL, given, left_over, typed
-from fairlead.protocols.openai_thoughts import encoded_thought, thoughts
 from fairlead.protocols.unsaid import foreign, unsaid
 
 NAME = openai_citations.NAME

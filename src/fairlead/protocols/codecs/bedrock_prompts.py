@@ -12,8 +12,8 @@ from msgspec import Struct
 from fairlead.chat import Media, Message, Part, Request, ToolResult, ToolUse
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
+from fairlead.protocols.codecs.wording import document_text, refused, split_off_system, text_of
 from fairlead.protocols.unsaid import unsaid
-from fairlead.protocols.wording import document_text, refused, split_off_system, text_of
 
 NAME = "bedrock-invoke"
 _encode = msgspec.json.encode

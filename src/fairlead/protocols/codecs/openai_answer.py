@@ -30,10 +30,11 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken
-from fairlead.protocols import openai_calls, openai_citations, openai_errors, openai_usage, sse
+from fairlead.protocols import sse
+from fairlead.protocols.codecs import openai_calls, openai_citations, openai_errors, openai_usage
+from fairlead.protocols.codecs.openai_thoughts import encoded_thought, read_details, thought_of, thoughts
 from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given
-from fairlead.protocols.openai_thoughts import encoded_thought, read_details, thought_of, thoughts
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_use", "function_call": "tool_use",

@@ -24,11 +24,12 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols import Encoded, bedrock_media
-from fairlead.protocols.bedrock_models import NAME, Manner, manner
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import bedrock_media
+from fairlead.protocols.codecs.bedrock_models import NAME, Manner, manner
+from fairlead.protocols.codecs.wording import arguments_of, own_fields
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import unsaid
-from fairlead.protocols.wording import arguments_of, own_fields
 
 _SAYS = frozenset(
     "temperature top_p top_k seed stop service_tier response_format thinking frequency_penalty presence_penalty"

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Opaque, Part, Reasoning
-from fairlead.protocols import carried
+from fairlead.protocols.codecs import carried
 from fairlead.protocols.envelope import typed
 
 NAME = "openai-responses"

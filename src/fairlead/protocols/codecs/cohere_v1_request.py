@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from fairlead.chat import Media, Message, Reasoning, Request, Text, Tool, ToolResult, ToolUse
-from fairlead.protocols import Encoded, wording
-from fairlead.protocols.cohere_request import settings, shape
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import wording
+from fairlead.protocols.codecs.cohere_request import settings, shape
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import unsaid
 

@@ -29,10 +29,10 @@ from fairlead.chat import (
     fold,
 )
 from fairlead.errors import UpstreamBroken
-from fairlead.protocols import gemini_errors, gemini_grounding, sse
-from fairlead.protocols.envelope import NULL, given
-from fairlead.protocols.gemini_arguments import Arguments
-from fairlead.protocols.gemini_parts import (
+from fairlead.protocols import sse
+from fairlead.protocols.codecs import gemini_errors, gemini_grounding
+from fairlead.protocols.codecs.gemini_arguments import Arguments
+from fairlead.protocols.codecs.gemini_parts import (
     NAME,
     FunctionCall,
     WirePart,
@@ -42,8 +42,9 @@ from fairlead.protocols.gemini_parts import (
     is_own,
     media_of,
 )
-from fairlead.protocols.gemini_usage import Told
-from fairlead.protocols.wording import new_call_id
+from fairlead.protocols.codecs.gemini_usage import Told
+from fairlead.protocols.codecs.wording import new_call_id
+from fairlead.protocols.envelope import NULL, given
 
 # https://ai.google.dev/api/generate-content#FinishReason, and Google Cloud's MODEL_ARMOR. What the model did wrong with
 # its tools (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, …) ends an answer as any other end does.

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from fairlead.chat import Media, Message, Opaque, Part, Reasoning, Request, Text, Thinking, ToolResult, ToolUse
-from fairlead.protocols import Encoded, wording
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import wording
 from fairlead.protocols.unsaid import unsaid
 
 NAME = "cohere-chat"

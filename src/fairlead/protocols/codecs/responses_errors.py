@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from fairlead.errors import ContentPolicyViolation, FairleadError, UpstreamError
-from fairlead.protocols import envelope, openai_errors, sse
+from fairlead.protocols import envelope, sse
+from fairlead.protocols.codecs import openai_errors
 
 # What `error.code` of a failed answer stands for, where it is not what chat completions have.
 _STATUS_OF = {

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from fairlead.errors import UpstreamBroken
+from fairlead.protocols.codecs.gemini_parts import FunctionCall, PartialArg
 from fairlead.protocols.envelope import any_value, given
-from fairlead.protocols.gemini_parts import FunctionCall, PartialArg
 
 # A name after a dot, a number or a quoted name within brackets. https://www.rfc-editor.org/rfc/rfc9535
 _STEP = re.compile(r"""\.([^.\[\]'"]+)|\[(\d{1,9})\]|\['((?:[^'\\]|\\.)*)'\]|\["((?:[^"\\]|\\.)*)"\]""")

@@ -26,10 +26,10 @@ from fairlead.chat import (
     Text,
     ToolUse,
 )
-from fairlead.protocols import gemini_usage
-from fairlead.protocols.gemini_grounding import Said
-from fairlead.protocols.gemini_grounding import encode as grounding
-from fairlead.protocols.gemini_parts import said
+from fairlead.protocols.codecs import gemini_usage
+from fairlead.protocols.codecs.gemini_grounding import Said
+from fairlead.protocols.codecs.gemini_grounding import encode as grounding
+from fairlead.protocols.codecs.gemini_parts import said
 
 _TOLD: dict[FinishReason | None, str] = {
     "length": "MAX_TOKENS", "content_filter": "SAFETY", "refusal": "PROHIBITED_CONTENT",

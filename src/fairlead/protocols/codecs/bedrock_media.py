@@ -12,9 +12,9 @@ from typing import Any
 
 from fairlead.chat import Media
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.bedrock_models import NAME
+from fairlead.protocols.codecs.bedrock_models import NAME
+from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import any_value
-from fairlead.protocols.wording import refused
 
 _OFFICE = "application/vnd.openxmlformats-officedocument"
 _FORMATS: dict[str, dict[str, str]] = {

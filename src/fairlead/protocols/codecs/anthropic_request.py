@@ -28,7 +28,8 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols import Encoded, anthropic_carried, anthropic_citations
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import anthropic_carried, anthropic_citations
 from fairlead.protocols.envelope import NULL, any_value, given, left_over, typed
 from fairlead.protocols.unsaid import foreign, unsaid
 

@@ -31,8 +31,9 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import UpstreamBroken
-from fairlead.protocols import aws_eventstream, bedrock_errors, bedrock_media, bedrock_usage
-from fairlead.protocols.bedrock_models import NAME
+from fairlead.protocols import aws_eventstream
+from fairlead.protocols.codecs import bedrock_errors, bedrock_media, bedrock_usage
+from fairlead.protocols.codecs.bedrock_models import NAME
 from fairlead.protocols.envelope import NULL, any_value, given
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_MessageStopEvent.html

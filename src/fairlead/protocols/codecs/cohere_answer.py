@@ -28,11 +28,12 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import UpstreamBroken
-from fairlead.protocols import cohere_errors, counting, sse
-from fairlead.protocols.cohere_request import NAME
+from fairlead.protocols import counting, sse
+from fairlead.protocols.codecs import cohere_errors
+from fairlead.protocols.codecs.cohere_request import NAME
+from fairlead.protocols.codecs.telling import Telling
+from fairlead.protocols.codecs.wording import new_call_id
 from fairlead.protocols.envelope import NULL, any_value, given
-from fairlead.protocols.telling import Telling
-from fairlead.protocols.wording import new_call_id
 
 _REASONS: dict[str, FinishReason] = {
     "COMPLETE": "stop", "STOP_SEQUENCE": "stop_sequence", "MAX_TOKENS": "length", "TOOL_CALL": "tool_use",

@@ -28,9 +28,9 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
-from fairlead.protocols import responses_items as items
+from fairlead.protocols.codecs import responses_items as items
+from fairlead.protocols.codecs.responses_carried import NAME
 from fairlead.protocols.envelope import any_value
-from fairlead.protocols.responses_carried import NAME
 from fairlead.protocols.unsaid import kind, unsaid
 
 _CHAT = "openai-chat"

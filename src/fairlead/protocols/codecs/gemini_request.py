@@ -27,8 +27,7 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
-from fairlead.protocols.envelope import NULL, given, join, typed
-from fairlead.protocols.gemini_parts import (
+from fairlead.protocols.codecs.gemini_parts import (
     IN_RESPONSE,
     NAME,
     UNSIGNED,
@@ -40,7 +39,8 @@ from fairlead.protocols.gemini_parts import (
     said,
     said_result,
 )
-from fairlead.protocols.gemini_schema import json_schema
+from fairlead.protocols.codecs.gemini_schema import json_schema
+from fairlead.protocols.envelope import NULL, given, join, typed
 from fairlead.protocols.unsaid import unsaid
 
 _encode = msgspec.json.encode

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from fairlead.chat import Opaque, Part, Reasoning, Text, ToolUse
-from fairlead.protocols import carried
+from fairlead.protocols.codecs import carried
 from fairlead.protocols.envelope import any_value
 
 NAME = "anthropic-messages"

@@ -33,11 +33,12 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import FairleadError
-from fairlead.protocols import responses_asking, responses_errors, sse
-from fairlead.protocols import responses_carried as carried
-from fairlead.protocols import responses_items as items
-from fairlead.protocols.responses_carried import NAME
-from fairlead.protocols.responses_items import CUSTOM
+from fairlead.protocols import sse
+from fairlead.protocols.codecs import responses_asking, responses_errors
+from fairlead.protocols.codecs import responses_carried as carried
+from fairlead.protocols.codecs import responses_items as items
+from fairlead.protocols.codecs.responses_carried import NAME
+from fairlead.protocols.codecs.responses_items import CUSTOM
 
 _encode = msgspec.json.encode
 _TEXT_DELTA = (  # nearly all events there are

@@ -9,8 +9,8 @@ from msgspec import Raw, structs
 
 from fairlead.chat import Usage
 from fairlead.protocols import counting
+from fairlead.protocols.codecs.gemini_parts import NAME
 from fairlead.protocols.envelope import any_value, given
-from fairlead.protocols.gemini_parts import NAME
 
 _COUNTING = counting.COUNTING[NAME]
 _INPUTS = ("promptTokensDetails", "toolUsePromptTokensDetails")

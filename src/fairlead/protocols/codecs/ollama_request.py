@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Raw
 
 from fairlead.chat import Media, Message, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
-from fairlead.protocols import Encoded, wording
+from fairlead.protocols import Encoded
+from fairlead.protocols.codecs import wording
 from fairlead.protocols.envelope import any_value, read
 from fairlead.protocols.unsaid import unsaid
 

@@ -27,10 +27,10 @@ from fairlead.chat import (
 )
 from fairlead.errors import UpstreamBroken, UpstreamError, from_status, masked
 from fairlead.protocols import counting
+from fairlead.protocols.codecs.ollama_request import CHAT, GENERATE
+from fairlead.protocols.codecs.telling import Telling
+from fairlead.protocols.codecs.wording import new_call_id
 from fairlead.protocols.envelope import NULL, any_value, given
-from fairlead.protocols.ollama_request import CHAT, GENERATE
-from fairlead.protocols.telling import Telling
-from fairlead.protocols.wording import new_call_id
 
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _usage = counting.COUNTING[CHAT].usage  # `/generate` counts alike

@@ -13,8 +13,8 @@ from msgspec import Raw, Struct, field
 
 from fairlead.chat import Event, Finish, FinishReason, PartDelta, PartEnd, PartStart, Response, Start, Text, Usage
 from fairlead.errors import UpstreamBroken
-from fairlead.protocols import bedrock_errors
-from fairlead.protocols.bedrock_usage import INVOKE
+from fairlead.protocols.codecs import bedrock_errors
+from fairlead.protocols.codecs.bedrock_usage import INVOKE
 from fairlead.protocols.envelope import any_value
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)

@@ -23,12 +23,13 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import UpstreamBroken
-from fairlead.protocols import responses_errors, sse
-from fairlead.protocols import responses_items as items
+from fairlead.protocols import sse
+from fairlead.protocols.codecs import responses_errors
+from fairlead.protocols.codecs import responses_items as items
+from fairlead.protocols.codecs.responses_carried import NAME
+from fairlead.protocols.codecs.responses_items import CUSTOM
 from fairlead.protocols.counting import COUNTING, latest
 from fairlead.protocols.envelope import NULL, any_value, given
-from fairlead.protocols.responses_carried import NAME
-from fairlead.protocols.responses_items import CUSTOM
 
 usage_of = COUNTING[NAME].usage
 _OPEN_BYTES = 600  # that an open item takes in memory, roughly

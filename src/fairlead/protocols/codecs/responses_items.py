@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Citation, Opaque, Part, Reasoning, Text, ToolUse
+from fairlead.protocols.codecs.responses_carried import NAME
 from fairlead.protocols.envelope import NULL, any_value
-from fairlead.protocols.responses_carried import NAME
 
 CUSTOM = "custom_tool_call"
 SEALED = "reasoning.encrypted_content"  # of what an answer may be asked to include

@@ -29,8 +29,9 @@ from fairlead.chat import (
     Usage,
 )
 from fairlead.errors import FairleadError, UpstreamBroken
-from fairlead.protocols import anthropic_carried, anthropic_citations, anthropic_errors, counting, sse
-from fairlead.protocols.anthropic_request import (
+from fairlead.protocols import counting, sse
+from fairlead.protocols.codecs import anthropic_carried, anthropic_citations, anthropic_errors
+from fairlead.protocols.codecs.anthropic_request import (
     NAME,
     Block,
     encoded_block,

@@ -25,11 +25,11 @@ from fairlead.chat import (
     ToolResult,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols import responses_carried as carried
-from fairlead.protocols import responses_items as items
+from fairlead.protocols.codecs import responses_carried as carried
+from fairlead.protocols.codecs import responses_items as items
+from fairlead.protocols.codecs.responses_carried import NAME
+from fairlead.protocols.codecs.responses_items import CUSTOM, SEALED
 from fairlead.protocols.envelope import NULL, given, typed
-from fairlead.protocols.responses_carried import NAME
-from fairlead.protocols.responses_items import CUSTOM, SEALED
 
 
 class _Message(Struct):
