@@ -33,8 +33,16 @@ from fairlead.http.usage import Usage
 from fairlead.pipeline import Pipeline
 from fairlead.protocols import Asked, Served, Wire
 from fairlead.protocols.anthropic_messages import AnthropicMessages
+from fairlead.protocols.bedrock_converse import BedrockConverse
+from fairlead.protocols.bedrock_invoke import BedrockInvoke
+from fairlead.protocols.cohere_chat import CohereChat
+from fairlead.protocols.cohere_chat_v1 import CohereChatV1
+from fairlead.protocols.gemini import Gemini
+from fairlead.protocols.ollama_chat import OllamaChat
+from fairlead.protocols.ollama_generate import OllamaGenerate
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
+from fairlead.protocols.openai_responses import OpenAIResponses
 from fairlead.protocols.openrouter_chat import OpenRouterChat, OpenRouterCompletions
 from fairlead.providers.listing import Listings
 from fairlead.providers.signing import trace_context
@@ -57,11 +65,14 @@ from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.app")
 
-_BOTH: tuple[Wire, ...] = (OpenAIChat(), OpenAICompletions(), AnthropicMessages())
+BOTH: tuple[Wire, ...] = (OpenAIChat(), OpenAIResponses(), OpenAICompletions(), AnthropicMessages(), Gemini())
+_PROVIDERS: tuple[Asked, ...] = (
+    BedrockConverse(), BedrockInvoke(), CohereChat(), CohereChatV1(), OllamaChat(), OllamaGenerate(),
+)  # fmt: skip
 # What is spoken with providers, and what with clients: OpenRouter's dialects are only a way to answer.
-WIRES: dict[str, Asked] = {wire.name: wire for wire in _BOTH}
+WIRES: dict[str, Asked] = {wire.name: wire for wire in (*BOTH, *_PROVIDERS)}
 DIALECTS: dict[str, Served] = {
-    **{wire.name: wire for wire in _BOTH},
+    **{wire.name: wire for wire in BOTH},
     "openrouter-chat": OpenRouterChat(),
     "openrouter-completions": OpenRouterCompletions(),
 }

@@ -142,7 +142,7 @@ def _secret(headers: Mapping[bytes, bytes]) -> bytes | None:
     value = headers.get(b"authorization")
     if value is not None and value[:7].lower() == b"bearer ":
         return value[7:].strip()
-    return headers.get(b"x-api-key")
+    return headers.get(b"x-api-key") or headers.get(b"x-goog-api-key")
 
 
 def _principal(key: Key) -> Principal:

@@ -94,13 +94,14 @@ class Call(Struct, eq=False):
 
     id: str
     protocol: "Served"  # the client's
-    operation: str  # "chat", "completions", "messages"
+    operation: str  # "chat", "responses", "messages"
     headers: Mapping[bytes, bytes]  # names in lower case
     started_us: int
     started: float  # monotonic seconds
     client: str = ""  # address
     method: str = "POST"
     path: str = ""
+    target: tuple[str, bool] | None = None  # the model and whether it streams, where the address says so
     request_id: str = ""  # the client's own, else ours
     body: bytes = b""
     held: int = 0  # bytes of it that count against `server.max_buffered_bytes`

@@ -84,6 +84,8 @@ class Pipeline:
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
             call.envelope = call.protocol.peek(call.body)
+            if call.target is not None:
+                call.envelope.model, call.envelope.stream = call.target
             policy.authorize(call.principal, call.snapshot.policy, call.protocol, call.envelope)
             call.route = call.snapshot.resolve(call.envelope.model, call.principal)
             return await self.dispatch(call)
@@ -223,7 +225,7 @@ class Pipeline:
         if 300 <= response.status < 400:
             return UpstreamBroken(f"it answered with a redirect (status {response.status})")
         body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
-        error = wire.decode_error(response.status, body)
+        error = wire.decode_error(response.status, body, response.headers)
         error.upstream_status = response.status
         if error.retry_after is None:
             error.retry_after = retry.retry_after(response.headers, time.time())
@@ -240,7 +242,7 @@ class Pipeline:
         if not body:
             raise UpstreamBroken("its answer was empty")
         attempt.content_bytes = len(body)
-        answer, summary = translation.answer(body)
+        answer, summary = translation.answer(call, attempt.endpoint, body, response.headers)
         _note(attempt, summary)
         self.buffers.hold(len(answer))
         self._commit(call, attempt)
@@ -286,7 +288,7 @@ class Pipeline:
         translation = leg.translation
         kind = response.headers.get(b"content-type", leg.stream_type)
         if not kind.lower().startswith(leg.stream_type):
-            raise await self._not_a_stream(translation, response, kind)
+            raise await self._not_a_stream(attempt, translation, response, kind)
         stream = translation.stream(call, attempt.endpoint)
         cutter = leg.wire.cutter(self.max_event_bytes)
         held, came = bytearray(), 0
@@ -319,10 +321,12 @@ class Pipeline:
 
         return Reply(200, headers + _downstream(attempt), relay=pour, close=close)
 
-    async def _not_a_stream(self, translation: Translation, response: UpstreamResponse, kind: bytes) -> UpstreamError:
+    async def _not_a_stream(
+        self, attempt: Attempt, translation: Translation, response: UpstreamResponse, kind: bytes
+    ) -> UpstreamError:
         body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
         try:
-            translation.answer(body)
+            translation.answer(attempt.call, attempt.endpoint, body, response.headers)
         except UpstreamError as error:
             if not isinstance(error, UpstreamBroken):
                 return error
@@ -452,7 +456,7 @@ def _secrets(provider: Provider, credential: Credential | None) -> Iterator[str]
 
 
 def _request_id(headers: Mapping[bytes, bytes], secrets: Iterable[str]) -> str | None:
-    value = headers.get(b"x-request-id") or headers.get(b"request-id")
+    value = headers.get(b"x-request-id") or headers.get(b"request-id") or headers.get(b"x-amzn-requestid")
     if not value:
         return None
     told = value.decode("latin-1")[:200]

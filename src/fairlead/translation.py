@@ -4,6 +4,7 @@
 whole answer into the client's, and open a `Stream` that does so event by event.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -71,7 +72,9 @@ class Translation(Protocol):
         """The body, and the names of what the client asked for and it does not say. Raises InvalidRequest."""
         ...
 
-    def answer(self, body: bytes) -> tuple[bytes, Summary]:
+    def answer(
+        self, call: Call, endpoint: Endpoint, body: bytes, headers: Mapping[bytes, bytes]
+    ) -> tuple[bytes, Summary]:
         """The whole answer for the client. Raises UpstreamError if `body` tells one or is none."""
         ...
 
@@ -131,7 +134,9 @@ class Passthrough:
         )
         return body, ()
 
-    def answer(self, body: bytes) -> tuple[bytes, Summary]:
+    def answer(
+        self, call: Call, endpoint: Endpoint, body: bytes, headers: Mapping[bytes, bytes]
+    ) -> tuple[bytes, Summary]:
         if not body.isascii():
             _check_utf8(body)
         return self.inbound.dress(body), self.wire.summary(body)
@@ -227,16 +232,23 @@ class Translated:
 
     def _words(self, call: Call) -> Request:
         if call.request is None:  # the second endpoint of a call needs the same words
-            call.request = self.inbound.decode_request(call.body)
+            assert call.envelope is not None
+            words = self.inbound.decode_request(call.body)
+            call.request = structs.replace(words, stream=call.envelope.stream)  # which may stand in the address
         return call.request
 
-    def answer(self, body: bytes) -> tuple[bytes, Summary]:
-        response = self.wire.decode_response(body)
-        summary = Summary(response.id, response.model, response.usage, response.raw_reason or response.finish_reason)
-        return self.inbound.encode_response(response), summary
+    def answer(
+        self, call: Call, endpoint: Endpoint, body: bytes, headers: Mapping[bytes, bytes]
+    ) -> tuple[bytes, Summary]:
+        response = self.wire.decode_response(body, headers)
+        spelt = response.raw_reason or response.finish_reason
+        summary = Summary(response.id or None, response.model or None, response.usage, spelt)
+        named = structs.replace(response, id=response.id or call.id, model=response.model or endpoint.model)
+        return self.inbound.encode_response(named, self._words(call)), summary
 
     def stream(self, call: Call, endpoint: Endpoint) -> Stream:
-        return TranslatedStream(self.wire.event_decoder(), self.inbound.event_encoder(include_usage=wants_usage(call)))
+        encode = self.inbound.event_encoder(include_usage=wants_usage(call), request=self._words(call))
+        return TranslatedStream(self.wire.event_decoder(), encode, id=call.id, model=endpoint.model)
 
 
 def wants_usage(call: Call) -> bool:
@@ -247,10 +259,12 @@ def wants_usage(call: Call) -> bool:
 class TranslatedStream:
     """Each event is decoded, looked at, and encoded for the client."""
 
-    __slots__ = ("_decode", "_encode", "committed", "done", "failed", "held", "summary")
+    __slots__ = ("_decode", "_encode", "_id", "_model", "committed", "done", "failed", "held", "summary")
 
-    def __init__(self, decode: EventDecoder, encode: EventEncoder) -> None:
+    def __init__(self, decode: EventDecoder, encode: EventEncoder, *, id: str, model: str) -> None:
+        """`id`, `model`: what the client is told where the provider's format has none."""
         self._decode, self._encode = decode, encode
+        self._id, self._model = id, model
         self.held = 0
         self.summary = Summary()
         self.committed = False
@@ -274,12 +288,14 @@ class TranslatedStream:
     def _told(self, event: Event) -> bytes:
         if not isinstance(event, PartDelta) or not self.committed:
             self._note(event)
+            if isinstance(event, Start) and not (event.id and event.model):
+                event = structs.replace(event, id=event.id or self._id, model=event.model or self._model)
         return self._encode(event)
 
     def _note(self, event: Event) -> None:
         match event:
             case Start(id=id, model=model):
-                self.summary.id, self.summary.model = id, model
+                self.summary.id, self.summary.model = id or None, model or None
             case PartDelta(text=text, signature=signature):
                 self.committed = self.committed or bool(text or signature)
             case PartStart(part=part):

@@ -1,6 +1,7 @@
 """A format that only providers speak, and whose streams are no server-sent events, through the whole gateway."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from fairlead import app, errors
 from fairlead.chat import Event, Finish, PartDelta, PartEnd, PartStart, Request, Response, Start, Text, Usage
 from fairlead.config import file
-from fairlead.protocols import Asked, Cutter, Encoded, is_inbound, is_outbound, is_wire
+from fairlead.protocols import NO_HEADERS, Asked, Cutter, Encoded, is_inbound, is_outbound, is_wire
 from gateway import both_ways, gateway, raw, request, split  # noqa: F401
 from misbehaving import Misbehaving
 
@@ -71,13 +72,15 @@ class Lines:
     def cutter(self, max_event_bytes: int) -> Cutter:
         return LineCutter(max_event_bytes)
 
-    def decode_error(self, status: int, body: bytes) -> errors.UpstreamError:
+    def decode_error(
+        self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS
+    ) -> errors.UpstreamError:
         return errors.UpstreamBroken("no")
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return Encoded(b'"hi"', ("seed",) if request.seed is not None else ())
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         if body == b"OOPS":
             raise errors.Overloaded("oops")
         return Response("id", "m", (Text(body.decode()),), "stop", Usage(3, 1))

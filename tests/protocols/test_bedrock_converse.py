@@ -188,7 +188,7 @@ def test_a_recorded_stream_may_be_split_anywhere(recording: Recording) -> None:
 @pytest.mark.parametrize("recording", recordings("bedrock", ("error",)))
 def test_a_recorded_error_is_understood(recording: Recording) -> None:
     kind = recording.whole["response"]["headers"].get("x-amzn-errortype", "")
-    found = FORMAT.decode_error(recording.status, recording.response, kind)
+    found = FORMAT.decode_error(recording.status, recording.response, {b"x-amzn-errortype": kind.encode()})
     assert found.message == recording.whole["response"]["body"]["message"]
     assert found.upstream_status == recording.status
     assert isinstance(found, errors.CredentialRejected if recording.status == 403 else errors.UpstreamRefused)
@@ -541,7 +541,7 @@ def test_an_error_within_a_stream() -> None:
     ],
 )
 def test_errors(status: int, body: Any, kind: str, error: type[UpstreamError]) -> None:
-    assert type(FORMAT.decode_error(status, msgspec.json.encode(body), kind)) is error
+    assert type(FORMAT.decode_error(status, msgspec.json.encode(body), {b"x-amzn-errortype": kind.encode()})) is error
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,12 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from fairlead.app import WIRES
 from fairlead.catalog import Snapshot
 from fairlead.config.file import load
-from fairlead.protocols import Wire
-from fairlead.protocols.anthropic_messages import AnthropicMessages
-from fairlead.protocols.openai_chat import OpenAIChat
-from fairlead.protocols.openai_completions import OpenAICompletions
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
 from fairlead.resources import Credential, Signing
 
-WIRES: tuple[Wire, ...] = (OpenAIChat(), OpenAICompletions(), AnthropicMessages())
 PROVIDERS = {name: provider_of(name, row) for name, row in rows().items()}
 
 
@@ -24,7 +20,7 @@ def test_a_row_names_known_protocols_addresses_signings_and_quirks(name: str) ->
     provider = PROVIDERS[name]
     assert provider.base_urls
     for protocol, url in provider.base_urls.items():
-        assert protocol in {wire.name for wire in WIRES}
+        assert protocol in WIRES
         assert urlsplit(url).scheme in ("https", "simulator")
         assert not url.endswith("/")
     assert provider.signing.kind in ("bearer", "header", "none")
@@ -40,7 +36,7 @@ def test_a_row_would_be_accepted_from_a_users_file(name: str, tmp_path: Path) ->
 
 
 def test_protocols_are_those_there_are() -> None:
-    assert set(PROTOCOLS) == {wire.name for wire in WIRES}
+    assert set(PROTOCOLS) == set(WIRES)
 
 
 def test_there_are_a_dozen_compatible_vendors_and_anthropic() -> None:

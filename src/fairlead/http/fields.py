@@ -11,7 +11,15 @@ from fairlead.http.asgi import Header
 
 # Of what decides anything here. Host, Content-Length, Transfer-Encoding and Expect are the connection's.
 _ONCE = frozenset(
-    {b"authorization", b"x-api-key", b"content-type", b"content-encoding", b"anthropic-version", b"origin"}
+    {
+        b"authorization",
+        b"x-api-key",
+        b"x-goog-api-key",
+        b"content-type",
+        b"content-encoding",
+        b"anthropic-version",
+        b"origin",
+    }
 )
 _LISTS = frozenset({b"anthropic-beta", b"openai-beta", b"tracestate"})
 

@@ -13,10 +13,11 @@ from fairlead.resources import Principal
 _ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
-async def identified(auth: Auth, catalog: Catalog, request: Request) -> Principal:
-    """Whose key a request carries. Raises InvalidKey, TooManyWrongKeys, Unavailable."""
+async def identified(auth: Auth, catalog: Catalog, request: Request, headers: list[Header] | None = None) -> Principal:
+    """Whose key a request carries, in `headers` if they are not its own. Raises InvalidKey, TooManyWrongKeys,
+    Unavailable."""
     address = request.client.host if request.client is not None else ""
-    return await auth.identify(dict(request.headers.raw), catalog.current.file_keys, address)
+    return await auth.identify(dict(headers or request.headers.raw), catalog.current.file_keys, address)
 
 
 def request_id(told: bytes | None) -> str:

@@ -43,7 +43,7 @@ class Inference:
         heartbeats: Heartbeats,
         finished: Callable[[Call], None],
     ) -> None:
-        """`operation`: "chat", "completions", "messages". `finished` is told of each call when its last byte is out."""
+        """`operation`: a name of `routes.OPERATIONS`. `finished` is told of each call when its last byte is out."""
         self.operation, self.protocol, self.pipeline = operation, protocol, pipeline
         self.max_body_bytes = max_body_bytes
         self.heartbeats, self.finished = heartbeats, finished
@@ -56,8 +56,8 @@ class Inference:
         finally:
             client.close()
 
-    async def serve(self, client: Client) -> None:
-        """Take the call that `client` makes, and answer it."""
+    async def serve(self, client: Client, target: tuple[str, bool] | None = None) -> None:
+        """Take the call that `client` makes, and answer it. `target`: `call.Call`."""
         started_us = time.time_ns() // 1000
         headers = dict(client.headers)
         id = new_id(started_us)
@@ -72,6 +72,7 @@ class Inference:
             client=client.address,
             method=client.method,
             path=client.path,
+            target=target,
             request_id=id if told is None else request_id(told) or id,
             attempts=[],
         )

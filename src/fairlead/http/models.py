@@ -1,4 +1,5 @@
-"""What can be asked for: `GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape or in Anthropic's."""
+"""What can be asked for: `GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape or in Anthropic's; below
+`/v1beta` in Gemini's."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,8 @@ from starlette.responses import Response
 from fairlead.auth import Auth
 from fairlead.catalog import Catalog, Listed
 from fairlead.errors import Forbidden, ModelNotFound
+from fairlead.http.asgi import Header
+from fairlead.http.gemini import query, with_key
 from fairlead.http.identity import identified
 
 
@@ -31,14 +34,26 @@ class Models:
 
     async def one(self, request: Request) -> Response:
         await self._authorize(request)
-        name = request.path_params["id"]
+        model = self._found(request.path_params["id"])
+        return _json(self._anthropic_row(model) if _wants_anthropic(request) else self._openai_row(model))
+
+    async def gemini_index(self, request: Request) -> Response:
+        """The key may stand in the query here."""
+        await self._authorize(request, with_key(request.headers.raw, query(request.scope["query_string"])))
+        return _json({"models": [_gemini_row(model) for model in self.catalog.current.names()]})
+
+    async def gemini_one(self, request: Request) -> Response:
+        await self._authorize(request, with_key(request.headers.raw, query(request.scope["query_string"])))
+        return _json(_gemini_row(self._found(request.path_params["id"])))
+
+    def _found(self, name: str) -> Listed:
         model = self.catalog.current.find(name)
         if model is None:
             raise ModelNotFound(name, self.catalog.current.nearest(name))
-        return _json(self._anthropic_row(model) if _wants_anthropic(request) else self._openai_row(model))
+        return model
 
-    async def _authorize(self, request: Request) -> None:
-        principal = await identified(self.auth, self.catalog, request)
+    async def _authorize(self, request: Request, headers: list[Header] | None = None) -> None:
+        principal = await identified(self.auth, self.catalog, request, headers)
         if not principal.may("inference"):
             raise Forbidden("This key may not ask for models: it lacks the scope 'inference'.")
 
@@ -48,6 +63,14 @@ class Models:
     def _anthropic_row(self, model: Listed) -> dict[str, Any]:
         created = datetime.fromtimestamp(self.since, UTC).isoformat().replace("+00:00", "Z")
         return {"type": "model", "id": model.name, "display_name": model.name, "created_at": created}
+
+
+def _gemini_row(model: Listed) -> dict[str, Any]:
+    return {
+        "name": f"models/{model.name}",
+        "displayName": model.name,
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+    }
 
 
 def _wants_anthropic(request: Request) -> bool:

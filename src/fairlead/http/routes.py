@@ -9,8 +9,10 @@ from starlette.routing import Route, Router
 
 from fairlead import __version__
 from fairlead.errors import FairleadError
+from fairlead.http import gemini
 from fairlead.http.asgi import App, Header, Receive, Scope, Send
 from fairlead.http.docs import Docs
+from fairlead.http.gemini import GeminiCalls
 from fairlead.http.health import Health
 from fairlead.http.inference import Inference
 from fairlead.http.middleware import Rim, Seen
@@ -18,12 +20,13 @@ from fairlead.http.models import Models
 from fairlead.http.usage import Usage
 from fairlead.protocols import Served
 
-_NAMES = b"/v1/models/", b"/api/v1/models/"  # below these a name may have any characters
+_NAMES = b"/v1/models/", b"/api/v1/models/", b"/v1beta/models/"  # below these a name may have any characters
 OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
 
 # operation → its path below /v1, and the formats spoken there: under /v1, and under /api/v1
 OPERATIONS: dict[str, tuple[str, str, str]] = {
     "chat": ("/chat/completions", "openai-chat", "openrouter-chat"),
+    "responses": ("/responses", "openai-responses", "openai-responses"),
     "completions": ("/completions", "openai-completions", "openrouter-completions"),
     "messages": ("/messages", "anthropic-messages", "anthropic-messages"),
 }
@@ -47,15 +50,16 @@ class Routes:
         for operation, (path, openai, openrouter) in OPERATIONS.items():
             self.calls["/v1" + path] = inference(operation, dialects[openai])
             self.calls[OPENROUTER + path] = inference(operation, dialects[openrouter])
+        self.gemini = GeminiCalls(inference("generate", dialects["gemini"]))
         self._dialects = dialects
         self.rest = Rim(_router(models, usage, health), self.spelling, seen)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
-        app: App | None = self.calls.get(scope["path"])
-        if b"%" in scope["raw_path"] and not scope["raw_path"].startswith(_NAMES):
-            app, scope["path"] = None, scope["raw_path"].decode("ascii")  # spelt to slip by somebody's rules: no path
+        app: App | None = self.calls.get(scope["path"]) or self.gemini.find(scope["raw_path"].decode("latin-1"))
+        if app is None and b"%" in scope["raw_path"] and not scope["raw_path"].startswith(_NAMES):
+            scope["path"] = scope["raw_path"].decode("ascii")  # spelt to slip by somebody's rules: no path
         if app is None:
             app = self.rest
         return await app(scope, receive, send)
@@ -65,6 +69,8 @@ class Routes:
         call = self.calls.get(path)
         if call is not None:
             return call.protocol.encode_error
+        if path.startswith(gemini.ROOT):
+            return self.gemini.protocol.encode_error
         if any(name == b"anthropic-version" for name, _ in headers):
             return self._dialects["anthropic-messages"].encode_error
         return self._dialects["openrouter-chat" if path.startswith(OPENROUTER) else "openai-chat"].encode_error
@@ -98,6 +104,10 @@ def _router(models: Models, usage: Usage, health: Health) -> App:
             Route(root + "/usage", usage.summary, methods=["GET"]),
             Route(root + "/generation", usage.generation, methods=["GET"]),
         ]
+    routes += [
+        Route("/v1beta/models", models.gemini_index, methods=["GET"]),
+        Route(gemini.ROOT + "{id:path}", models.gemini_one, methods=["GET"]),
+    ]
     # A path with a slash too many is nothing, not a redirect: an SDK would repeat its POST there as a GET.
     return Router(routes, redirect_slashes=False)
 

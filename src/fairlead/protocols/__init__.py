@@ -10,12 +10,17 @@ Malformed requests are `errors.InvalidRequest` with `param`, malformed answers `
 leaves a decoder, whatever the bytes.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol, TypeGuard
 
 from msgspec import Raw, Struct
 
 from fairlead.chat import Event, Request, Response, Usage
 from fairlead.errors import FairleadError, UpstreamError
+
+# Of an answer whose headers do not matter: names are in lower case.
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 # What `StreamReader.see` finds in an event; flags.
 CONTENT = 1  # text, reasoning, a tool call or a finish: an endpoint is committed to
@@ -122,7 +127,7 @@ class Asked(Format, Protocol):
         """For one stream. An event larger than `max_event_bytes` is UpstreamBroken."""
         ...
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         """What the provider's error means; never raises."""
         ...
 
@@ -172,9 +177,11 @@ class Inbound(Served, Protocol):
         """Raises InvalidRequest with `param` as a path, and nothing else."""
         ...
 
-    def encode_response(self, response: Response) -> bytes: ...
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
+        """`request` is what is answered: some formats tell parts of it again."""
+        ...
 
-    def event_encoder(self, *, include_usage: bool) -> EventEncoder: ...
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder: ...
 
 
 class Outbound(Asked, Protocol):
@@ -187,8 +194,11 @@ class Outbound(Asked, Protocol):
         """
         ...
 
-    def decode_response(self, body: bytes) -> Response:
-        """Raises UpstreamBroken where `body` is no answer, another UpstreamError where it tells one."""
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
+        """An id or a model that the format does not tell is "".
+
+        Raises UpstreamBroken where `body` is no answer, another UpstreamError where it tells one.
+        """
         ...
 
     def event_decoder(self) -> EventDecoder: ...

@@ -3,6 +3,7 @@
 The codecs stand beside this file: `anthropic_request`, `anthropic_answer`, `anthropic_errors`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from fairlead.errors import FairleadError, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     DONE,
+    NO_HEADERS,
     Cutter,
     Encoded,
     Envelope,
@@ -103,21 +105,21 @@ class AnthropicMessages:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return anthropic_request.encode(request, default_max_tokens)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return anthropic_answer.decode(body)
 
-    def encode_response(self, response: Response) -> bytes:
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
         return anthropic_answer.encode(response)
 
     def event_decoder(self) -> EventDecoder:
         return anthropic_answer.Decoder()
 
-    def event_encoder(self, *, include_usage: bool) -> EventEncoder:
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return anthropic_answer.Encoder()
 
     # ---- errors
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return anthropic_errors.decode(status, body)
 
     def encode_error(self, error: FairleadError) -> bytes:

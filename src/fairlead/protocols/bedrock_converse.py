@@ -5,11 +5,12 @@ The codecs stand beside this file: `bedrock_request`, `bedrock_answer`, `bedrock
 https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call.html
 """
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder
+from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder
 from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
 from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request
 from fairlead.protocols.codecs.bedrock_models import NAME
@@ -32,12 +33,11 @@ class BedrockConverse:
         """Bedrock requires no number of tokens, so that `default_max_tokens` is not needed."""
         return bedrock_request.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return bedrock_answer.decode(body)
 
     def event_decoder(self) -> EventDecoder:
         return bedrock_answer.Decoder()
 
-    def decode_error(self, status: int, body: bytes, kind: str = "") -> UpstreamError:
-        """`kind` is the header `x-amzn-errortype`; without it, status and body must do."""
-        return bedrock_errors.decode(status, body, kind)
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
+        return bedrock_errors.decode(status, body, headers)

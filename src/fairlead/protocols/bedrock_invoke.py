@@ -16,7 +16,7 @@ from msgspec import Raw, Struct, field, structs
 
 from fairlead.chat import Event, Finish, Media, Request, Response, ToolResult, Usage
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, aws_eventstream, sse
+from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder, aws_eventstream, sse
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
 from fairlead.protocols.codecs import (
@@ -65,7 +65,11 @@ class BedrockInvoke:
         )
         raise InvalidRequest(told, param="model")
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
+        response = self._decoded(body)
+        return response if response.usage is not None else structs.replace(response, usage=header_usage(headers))
+
+    def _decoded(self, body: bytes) -> Response:
         try:
             shape = _fields.decode(body)
         except msgspec.ValidationError:
@@ -85,23 +89,21 @@ class BedrockInvoke:
     def event_decoder(self) -> EventDecoder:
         return Decoder()
 
-    def decode_error(self, status: int, body: bytes, kind: str = "") -> UpstreamError:
-        """`kind` is the header `x-amzn-errortype`; without it, status and body must do."""
-        return bedrock_errors.decode(status, body, kind)
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
+        return bedrock_errors.decode(status, body, headers)
 
 
 _COMMAND_R = frozenset({"response_id", "generation_id", "chat_history", "tool_calls"})
 
 
-def header_usage(headers: Mapping[str, str]) -> Usage | None:
-    """What the headers of a whole answer say, which for some models is said nowhere else. Names are in lower case."""
+def header_usage(headers: Mapping[bytes, bytes]) -> Usage | None:
+    """What the headers of a whole answer say, which for some models is said nowhere else."""
     names = {
         "inputTokenCount": "input", "outputTokenCount": "output", "cacheReadInputTokenCount": "cache-read-input",
         "cacheWriteInputTokenCount": "cache-write-input",
     }  # fmt: skip
-    return INVOKE.usage(
-        Raw(_encode({name: headers.get(f"x-amzn-bedrock-{part}-token-count") for name, part in names.items()}))
-    )
+    found = {name: headers.get(b"x-amzn-bedrock-%b-token-count" % part.encode()) for name, part in names.items()}
+    return INVOKE.usage(Raw(_encode({name: value and value.decode("latin-1") for name, value in found.items()})))
 
 
 # ---- requests

@@ -4,9 +4,11 @@ Providers speak it, clients do not. The codecs stand beside this file: `cohere_r
 `cohere_errors`. The base URL ends in `/v2`.
 """
 
+from collections.abc import Mapping
+
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, sse
+from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder, sse
 from fairlead.protocols.codecs import cohere_answer, cohere_errors, cohere_request
 
 
@@ -25,11 +27,11 @@ class CohereChat:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return cohere_request.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return cohere_answer.decode(body)
 
     def event_decoder(self) -> EventDecoder:
         return cohere_answer.Decoder()
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return cohere_errors.decode(status, body)

@@ -4,9 +4,11 @@ https://docs.cohere.com/v1/reference/chat. Providers speak it, clients do not. T
 `cohere_v1_request`, `cohere_v1_answer`, `cohere_errors`. The base URL ends in `/v1`.
 """
 
+from collections.abc import Mapping
+
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, ndjson
+from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder, ndjson
 from fairlead.protocols.codecs import cohere_errors, cohere_v1_answer, cohere_v1_request
 
 
@@ -25,11 +27,11 @@ class CohereChatV1:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return cohere_v1_request.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return cohere_v1_answer.decode(body)
 
     def event_decoder(self) -> EventDecoder:
         return cohere_v1_answer.Decoder()
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return cohere_errors.decode(status, body)

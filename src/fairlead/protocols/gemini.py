@@ -11,6 +11,7 @@ The codecs stand beside this file: `gemini_request`, `gemini_answer`, `gemini_re
 `gemini_errors`, and what they share.
 """
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from fairlead.chat import Request, Response
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import (
     CONTENT,
+    NO_HEADERS,
     Cutter,
     Encoded,
     Envelope,
@@ -129,16 +131,16 @@ class Gemini:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return gemini_request.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return gemini_answer.decode(body)
 
-    def encode_response(self, response: Response) -> bytes:
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
         return gemini_reply.encode(response)
 
     def event_decoder(self) -> EventDecoder:
         return gemini_answer.Decoder()
 
-    def event_encoder(self, *, include_usage: bool) -> EventEncoder:
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return gemini_reply.Encoder()
 
     # ---- tokens that are only counted: https://ai.google.dev/api/tokens
@@ -164,7 +166,7 @@ class Gemini:
 
     # ---- errors
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return gemini_errors.decode(status, body)
 
     def encode_error(self, error: FairleadError) -> bytes:

@@ -4,9 +4,11 @@ Providers speak it, clients do not. The codecs stand beside this file: `ollama_r
 ends in `/api`.
 """
 
+from collections.abc import Mapping
+
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Cutter, Encoded, EventDecoder, ndjson
+from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder, ndjson
 from fairlead.protocols.codecs import ollama_answer, ollama_request
 
 
@@ -25,11 +27,11 @@ class OllamaChat:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return ollama_request.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return ollama_answer.decode(body)
 
     def event_decoder(self) -> EventDecoder:
         return ollama_answer.Decoder()
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return ollama_answer.decode_error(status, body)

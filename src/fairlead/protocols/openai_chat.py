@@ -4,6 +4,8 @@ https://platform.openai.com/docs/api-reference/chat. The codecs stand beside thi
 `openai_answer`, `openai_usage`, `openai_errors`.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -12,6 +14,7 @@ from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, Upstr
 from fairlead.protocols import (
     CONTENT,
     DONE,
+    NO_HEADERS,
     USAGE_ONLY,
     Cutter,
     Encoded,
@@ -102,21 +105,21 @@ class OpenAIChat:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return openai_request.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return openai_answer.decode(body)
 
-    def encode_response(self, response: Response) -> bytes:
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
         return openai_answer.encode(response)
 
     def event_decoder(self) -> EventDecoder:
         return openai_answer.Decoder()
 
-    def event_encoder(self, *, include_usage: bool) -> EventEncoder:
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return openai_answer.Encoder(include_usage=include_usage)
 
     # ---- errors
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return openai_errors.decode(status, body)
 
     def encode_error(self, error: FairleadError) -> bytes:

@@ -3,11 +3,13 @@
 https://platform.openai.com/docs/api-reference/completions
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Raw
 
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
-from fairlead.protocols import Cutter, Envelope, Summary, envelope, openai_chat, sse
+from fairlead.protocols import NO_HEADERS, Cutter, Envelope, Summary, envelope, openai_chat, sse
 
 _KNOWN = frozenset(
     "model prompt stream stream_options max_tokens temperature top_p n stop seed user frequency_penalty"
@@ -57,7 +59,7 @@ class OpenAICompletions:
     def stream_reader(self) -> openai_chat.StreamReader:
         return openai_chat.StreamReader()
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return self._chat.decode_error(status, body)
 
     def encode_error(self, error: FairleadError) -> bytes:

@@ -5,6 +5,7 @@ conversations are made of), `responses_request` (from clients), `responses_askin
 (from providers), `responses_telling` (to clients), `responses_errors`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, Upstr
 from fairlead.protocols import (
     CONTENT,
     DONE,
+    NO_HEADERS,
     Cutter,
     Encoded,
     Envelope,
@@ -112,7 +114,7 @@ class OpenAIResponses:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return responses_asking.encode(request)
 
-    def decode_response(self, body: bytes) -> Response:
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return responses_answer.decode(body)
 
     def encode_response(self, response: Response, request: Request | None = None) -> bytes:
@@ -126,7 +128,7 @@ class OpenAIResponses:
 
     # ---- errors
 
-    def decode_error(self, status: int, body: bytes) -> UpstreamError:
+    def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return openai_errors.decode(status, body)
 
     def encode_error(self, error: FairleadError) -> bytes:

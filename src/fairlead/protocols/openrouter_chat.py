@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from fairlead.chat import Response
+from fairlead.chat import Request, Response
 from fairlead.errors import ContentPolicyViolation, FairleadError, Overloaded, UpstreamError
 from fairlead.protocols import EventEncoder, sse
 from fairlead.protocols.codecs import openai_answer
@@ -61,10 +61,10 @@ class OpenRouterChat(_Dialect, OpenAIChat):
     _object = "chat.completion.chunk"
     _last_choice: ClassVar[dict[str, Any]] = {"delta": {"role": "assistant", "content": ""}}
 
-    def encode_response(self, response: Response) -> bytes:
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
         return self.dress(super().encode_response(response))
 
-    def event_encoder(self, *, include_usage: bool) -> EventEncoder:
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return _Encoder(include_usage=include_usage)
 
 

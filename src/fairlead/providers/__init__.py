@@ -11,7 +11,10 @@ from msgspec import Struct
 
 from fairlead.resources import Provider, Signing
 
-PROTOCOLS = ("openai-chat", "openai-completions", "anthropic-messages")
+PROTOCOLS = (
+    "openai-chat", "openai-responses", "openai-completions", "anthropic-messages", "gemini", "bedrock-converse",
+    "bedrock-invoke", "cohere-chat", "cohere-chat-v1", "ollama-chat", "ollama-generate",
+)  # fmt: skip
 
 
 class Row(Struct, forbid_unknown_fields=True):

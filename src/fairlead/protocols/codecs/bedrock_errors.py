@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fairlead.errors import ContentPolicyViolation, UpstreamBroken, UpstreamError, UpstreamModelNotFound, from_status
@@ -27,8 +28,9 @@ _NO_MODEL = ("The provided model identifier is invalid", "Could not resolve the 
 _BLOCKED = "blocked by content filtering"
 
 
-def decode(status: int, body: bytes, kind: str = "") -> UpstreamError:
-    """What an answer of `status` with `body` means; never raises. `kind` is the header `x-amzn-errortype`."""
+def decode(status: int, body: bytes, headers: Mapping[bytes, bytes]) -> UpstreamError:
+    """What an answer of `status` with `body` means; never raises. Without its header, status and body must do."""
+    kind = headers.get(b"x-amzn-errortype", b"").decode("latin-1")
     told = envelope.any_value(body)
     return _meaning(status, told if isinstance(told, dict) else {}, kind)
 

@@ -1,0 +1,112 @@
+"""Gemini's addresses: the model and what is wanted of it stand in the path, the key perhaps in the query.
+
+    POST /v1beta/models/{model}:generateContent
+    POST /v1beta/models/{model}:streamGenerateContent?alt=sse      without it, the chunks are one JSON array
+
+https://ai.google.dev/api/generate-content. What stands in the query is read here and nowhere else: no log has it.
+"""
+
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from fairlead.http.asgi import App, Header, Receive, Scope, Send
+from fairlead.http.client import AsgiClient, Client
+from fairlead.http.inference import Inference
+from fairlead.protocols.gemini import ArrayOfChunks
+from fairlead.protocols.sse import EventCutter
+
+ROOT = "/v1beta/models/"
+_STREAMS = {"generateContent": False, "streamGenerateContent": True}
+_MOST_FIELDS = 20  # of a query
+_KEY = b"x-goog-api-key"
+
+
+class Address(NamedTuple):
+    """What a path asks for."""
+
+    model: str
+    method: str  # "generateContent"
+
+
+def address(raw_path: str) -> Address | None:
+    """Of `/v1beta/models/{model}:{method}`; None for any other path. Models may have slashes and colons in them."""
+    model, colon, method = raw_path.removeprefix(ROOT).rpartition(":")
+    if not raw_path.startswith(ROOT) or not colon or not model:
+        return None
+    return Address(unquote(model), method)
+
+
+class GeminiCalls:
+    """Takes the calls below `ROOT`."""
+
+    def __init__(self, inference: Inference) -> None:
+        self.inference = inference
+        self.protocol = inference.protocol
+
+    def find(self, raw_path: str) -> App | None:
+        """The application that takes the call to `raw_path`; None if nothing does."""
+        found = address(raw_path)
+        if found is None or found.method not in _STREAMS:
+            return None
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._serve(found, scope, receive, send)
+
+        return serve
+
+    async def _serve(self, asked: Address, scope: Scope, receive: Receive, send: Send) -> None:
+        told = query(scope["query_string"])
+        client = AsgiClient(scope, receive, send)
+        client.headers = with_key(client.headers, told)
+        streams = _STREAMS[asked.method]
+        as_array = streams and told.get("alt") != "sse"
+        try:
+            await self.inference.serve(_Array(client) if as_array else client, (asked.model, streams))
+        finally:
+            client.close()
+
+
+def query(raw: bytes) -> dict[str, str]:
+    """The fields of a query; the first of each name. What cannot be read is not there."""
+    try:
+        found = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        return {}
+    return dict(reversed(found))
+
+
+def with_key(headers: list[Header], told: dict[str, str]) -> list[Header]:
+    """`headers`, with the key of the query where they have none."""
+    key = told.get("key")
+    if not key or any(name in (_KEY, b"authorization", b"x-api-key") for name, _ in headers):
+        return headers
+    return [*headers, (_KEY, key.encode())]
+
+
+class _Array:
+    """`client`, which gets the events of a stream as elements of one JSON array. What comes is cut between events."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.method, self.path, self.address, self.headers = client.method, client.path, client.address, client.headers
+        self.whole, self.piece = client.whole, client.piece
+        self._array: ArrayOfChunks | None = None  # what is told is a stream
+
+    def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
+        if (b"content-type", b"text/event-stream; charset=utf-8") in headers:
+            self._array = ArrayOfChunks()
+            headers = [
+                (b"content-type", b"application/json"),
+                *[told for told in headers if told[0] != b"content-type"],
+            ]
+        self._client.begin(status, headers, length)
+
+    def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        return self._client.write(self._told(data))
+
+    def end(self, data: bytes = b"") -> Coroutine[Any, Any, None] | None:
+        return self._client.end(self._told(data) + (self._array.finish() if self._array is not None else b""))
+
+    def _told(self, data: bytes) -> bytes:
+        return data if self._array is None else self._array.feed(EventCutter(len(data)).feed(data))
