@@ -37,13 +37,16 @@ ARROWS: dict[str, set[str]] = {
     "penalties": set(),
     "translation": WORDS | {"protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
+    "counts": WORDS
+    | {"auth", "buffers", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
+    | {"providers.signing"},
     "pipeline": WORDS
     | {"auth", "buffers", "catalog", "policy", "protocols", "relay", "routing", "translation", "upstream"}
     | {"providers.quirks", "providers.signing", "usage.ledger"},
     "config": WORDS | PURE | {"providers", "upstream"},
-    "http": WORDS | {"auth", "catalog", "pipeline", "protocols", "writes"},
+    "http": WORDS | {"auth", "buffers", "catalog", "pipeline", "protocols", "writes"},
     "cli": WORDS | PURE | BACK | {"app", "config", "http", "pipeline"},
-    "app": WORDS | PURE | BACK | {"auth", "buffers", "config", "http", "pipeline", "writes"},
+    "app": WORDS | PURE | BACK | {"auth", "buffers", "config", "counts", "http", "pipeline", "writes"},
     "__main__": {"cli"},
 }
 

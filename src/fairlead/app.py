@@ -23,12 +23,13 @@ from fairlead.catalog import Catalog
 from fairlead.config import Wishes
 from fairlead.config.sync import snapshot
 from fairlead.config.watch import Reloader
+from fairlead.counts import Counts
 from fairlead.http.asgi import Scope
 from fairlead.http.health import Health, Word
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.inference import Inference
 from fairlead.http.models import Models
-from fairlead.http.routes import Routes
+from fairlead.http.routes import COUNTING, Routes
 from fairlead.http.usage import Usage
 from fairlead.pipeline import Pipeline
 from fairlead.protocols import Asked, Served, Wire
@@ -133,6 +134,13 @@ class House:
             max_response_bytes=self.settings.max_response_bytes,
             max_event_bytes=self.settings.max_event_bytes,
         )
+        self.counts = Counts(
+            catalog=self.catalog,
+            auth=self.auth,
+            wires=WIRES,
+            transports=self.transports,
+            buffers=self.pipeline.buffers,
+        )
         self.health = Health({"database": self._database, "ledger": self._ledger}, self.catalog, self.auth)
         self.usage = Usage(self._used, self.catalog, self.auth, flush=partial(self.records.flush, 1.0))
         self.asgi = Routes(
@@ -187,7 +195,7 @@ class House:
         return Inference(
             operation,
             dialect,
-            self.pipeline,
+            self.counts if operation in COUNTING else self.pipeline,
             max_body_bytes=self.settings.max_body_bytes,
             heartbeats=self.heartbeats,
             finished=self._finished,

@@ -324,7 +324,7 @@ def test_a_recorded_error_is_understood(recording: Recording) -> None:
 )
 def test_a_recorded_count_is_read(recording: Recording) -> None:
     assert recording.request is not None
-    assert FORMAT.decode_count(recording.request, model="m").messages
+    assert FORMAT.decode_count(recording.request).messages
     tokens = FORMAT.decode_counted(recording.response)
     assert tokens == recording.whole["response"]["body"]["totalTokens"]
     assert FORMAT.decode_counted(FORMAT.encode_count(tokens)) == tokens

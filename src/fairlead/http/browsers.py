@@ -22,7 +22,7 @@ HSTS = b"strict-transport-security: max-age=31536000\r\n"  # over TLS
 _METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _EXPOSED = (
     b"x-request-id, x-generation-id, request-id, retry-after, x-should-retry, x-fairlead-upstream-request-id"
-    b", x-fairlead-dropped"
+    b", x-fairlead-dropped, x-fairlead-estimated"
 )
 _SECONDS = b"600"  # that a browser may remember what it was told
 _NAMES = re.compile(rb"[A-Za-z0-9-]+(?:[ \t]*,[ \t]*[A-Za-z0-9-]+)*")

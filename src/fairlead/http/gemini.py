@@ -2,11 +2,12 @@
 
     POST /v1beta/models/{model}:generateContent
     POST /v1beta/models/{model}:streamGenerateContent?alt=sse      without it, the chunks are one JSON array
+    POST /v1beta/models/{model}:countTokens
 
 https://ai.google.dev/api/generate-content. What stands in the query is read here and nowhere else: no log has it.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -17,7 +18,7 @@ from fairlead.protocols.gemini import ArrayOfChunks
 from fairlead.protocols.sse import EventCutter
 
 ROOT = "/v1beta/models/"
-_STREAMS = {"generateContent": False, "streamGenerateContent": True}
+_STREAMS = {"generateContent": False, "streamGenerateContent": True, "countTokens": False}
 _MOST_FIELDS = 20  # of a query
 _KEY = b"x-goog-api-key"
 
@@ -40,9 +41,10 @@ def address(raw_path: str) -> Address | None:
 class GeminiCalls:
     """Takes the calls below `ROOT`."""
 
-    def __init__(self, inference: Inference) -> None:
-        self.inference = inference
-        self.protocol = inference.protocol
+    def __init__(self, inference: Callable[[str], Inference]) -> None:
+        """`inference` makes the application of an operation, which is called as the method is."""
+        self._methods = {method: inference(method) for method in _STREAMS}
+        self.protocol = self._methods["generateContent"].protocol
 
     def find(self, raw_path: str) -> App | None:
         """The application that takes the call to `raw_path`; None if nothing does."""
@@ -62,7 +64,7 @@ class GeminiCalls:
         streams = _STREAMS[asked.method]
         as_array = streams and told.get("alt") != "sse"
         try:
-            await self.inference.serve(_Array(client) if as_array else client, (asked.model, streams))
+            await self._methods[asked.method].serve(_Array(client) if as_array else client, (asked.model, streams))
         finally:
             client.close()
 

@@ -9,7 +9,9 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
+from fairlead.buffers import Buffers
 from fairlead.call import Call, Reply, new_id
 from fairlead.errors import (
     FairleadError,
@@ -24,10 +26,18 @@ from fairlead.http.client import AsgiClient, Client, ClientGone
 from fairlead.http.fields import settle
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.identity import identity, request_id
-from fairlead.pipeline import INTERRUPTED, Pipeline
+from fairlead.pipeline import INTERRUPTED
 from fairlead.protocols import Served
 
 _PIECE_BYTES = 256 << 10  # of a whole answer, so that a client that does not read holds no more
+
+
+class Corridor(Protocol):
+    """What answers calls: `Pipeline`, `Counts`."""
+
+    buffers: Buffers
+
+    async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply: ...
 
 
 class Inference:
@@ -37,7 +47,7 @@ class Inference:
         self,
         operation: str,
         protocol: Served,
-        pipeline: Pipeline,
+        pipeline: Corridor,
         *,
         max_body_bytes: int,
         heartbeats: Heartbeats,

@@ -29,7 +29,10 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "responses": ("/responses", "openai-responses", "openai-responses"),
     "completions": ("/completions", "openai-completions", "openrouter-completions"),
     "messages": ("/messages", "anthropic-messages", "anthropic-messages"),
+    "input_tokens": ("/responses/input_tokens", "openai-responses", "openai-responses"),
+    "count_tokens": ("/messages/count_tokens", "anthropic-messages", "anthropic-messages"),
 }
+COUNTING = frozenset({"input_tokens", "count_tokens", "countTokens"})  # operations that are answered with a number
 
 
 class Routes:
@@ -50,7 +53,7 @@ class Routes:
         for operation, (path, openai, openrouter) in OPERATIONS.items():
             self.calls["/v1" + path] = inference(operation, dialects[openai])
             self.calls[OPENROUTER + path] = inference(operation, dialects[openrouter])
-        self.gemini = GeminiCalls(inference("generate", dialects["gemini"]))
+        self.gemini = GeminiCalls(lambda operation: inference(operation, dialects["gemini"]))
         self._dialects = dialects
         self.rest = Rim(_router(models, usage, health), self.spelling, seen)
 

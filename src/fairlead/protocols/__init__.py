@@ -151,6 +151,32 @@ class Wire(Served, Asked, Protocol):
     def stream_reader(self) -> StreamReader: ...
 
 
+class CountsServed(Served, Protocol):
+    """A format in which clients may ask how many tokens a request has, at an address of its own."""
+
+    def decode_count(self, body: bytes) -> Request:
+        """What shall be counted; its model is "" where the address tells it. Raises InvalidRequest."""
+        ...
+
+    def encode_count(self, tokens: int) -> bytes: ...
+
+
+class CountsAsked(Asked, Protocol):
+    """A format in which providers may be asked how many tokens a request has."""
+
+    def count_path(self, model: str) -> str:
+        """Relative to the provider's base URL: "/messages/count_tokens"."""
+        ...
+
+    def encode_count_request(self, request: Request) -> bytes:
+        """Raises InvalidRequest for a message that the format cannot say."""
+        ...
+
+    def decode_counted(self, body: bytes) -> int:
+        """The tokens that the provider counted. Raises UpstreamBroken."""
+        ...
+
+
 class EventDecoder(Protocol):
     """Takes whole raw events, and b"" once at the end of the stream (which brings what is still owed: Finish)."""
 
@@ -216,6 +242,16 @@ def is_inbound(format: Format) -> TypeGuard[Inbound]:
 def is_outbound(format: Format) -> TypeGuard[Outbound]:
     """Whether what is said in our words can be told to a provider in it."""
     return hasattr(format, "event_decoder")
+
+
+def counts_for_clients(format: Format) -> TypeGuard[CountsServed]:
+    """Whether clients may have the tokens of a request counted in it."""
+    return hasattr(format, "encode_count")
+
+
+def is_counting(format: Format) -> TypeGuard[CountsAsked]:
+    """Whether a provider that speaks it can be asked to count."""
+    return hasattr(format, "decode_counted")
 
 
 def is_wire(format: Format) -> TypeGuard[Wire]:

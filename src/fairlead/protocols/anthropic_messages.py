@@ -29,6 +29,7 @@ from fairlead.protocols.codecs import (
     anthropic_carried,
     anthropic_errors,
     anthropic_request,
+    token_counts,
 )
 from fairlead.protocols.codecs.anthropic_answer import COUNTING
 from fairlead.protocols.envelope import NULL
@@ -37,6 +38,10 @@ _KNOWN = frozenset(
     "model messages max_tokens stream system temperature top_p top_k tools tool_choice thinking metadata stop_sequences"
     " service_tier output_config container context_management mcp_servers"
     " provider models route transforms session_id trace".split()
+)
+_COUNTED = frozenset(
+    "model messages system tools tool_choice thinking cache_control output_config context_management"
+    " mcp_servers".split()
 )
 _encode = msgspec.json.encode
 
@@ -116,6 +121,23 @@ class AnthropicMessages:
 
     def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return anthropic_answer.Encoder()
+
+    # ---- tokens that are only counted: https://docs.claude.com/en/api/messages-count-tokens
+
+    def count_path(self, model: str) -> str:
+        return "/messages/count_tokens"
+
+    def decode_count(self, body: bytes) -> Request:
+        return self.decode_request(body)
+
+    def encode_count(self, tokens: int) -> bytes:
+        return _encode({"input_tokens": tokens})
+
+    def encode_count_request(self, request: Request) -> bytes:
+        return _encode(token_counts.only(self.encode_request(request, default_max_tokens=1).body, _COUNTED))
+
+    def decode_counted(self, body: bytes) -> int:
+        return token_counts.counted(body, "input_tokens")
 
     # ---- errors
 

@@ -8,12 +8,17 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call
 from collections.abc import Mapping
 from urllib.parse import quote
 
+import msgspec
+
 from fairlead.chat import Request, Response
 from fairlead.errors import UpstreamError
 from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder
 from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
-from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request
+from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request, token_counts
 from fairlead.protocols.codecs.bedrock_models import NAME
+
+_COUNTED = frozenset("messages system toolConfig additionalModelRequestFields".split())
+_encode = msgspec.json.encode
 
 
 class BedrockConverse:
@@ -38,6 +43,19 @@ class BedrockConverse:
 
     def event_decoder(self) -> EventDecoder:
         return bedrock_answer.Decoder()
+
+    # ---- tokens that are only counted: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html
+
+    def count_path(self, model: str) -> str:
+        return f"/model/{quote(model, safe='')}/count-tokens"
+
+    def encode_count_request(self, request: Request) -> bytes:
+        return _encode({"input": {"converse": token_counts.only(bedrock_request.encode(request).body, _COUNTED)}})
+
+    def decode_counted(self, body: bytes) -> int:
+        return token_counts.counted(body, "inputTokens")
+
+    # ---- errors
 
     def decode_error(self, status: int, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> UpstreamError:
         return bedrock_errors.decode(status, body, headers)

@@ -5,7 +5,7 @@ The model and whether it streams stand in the address, not in the body, so that 
     POST /v1beta/models/{model}:generateContent                  peek(body, model=model, stream=False)
     POST /v1beta/models/{model}:streamGenerateContent?alt=sse    peek(body, model=model, stream=True)
     POST /v1beta/models/{model}:streamGenerateContent            the same; the answer is a JSON array: `ArrayOfChunks`
-    POST /v1beta/models/{model}:countTokens                      decode_count(body, model=model), encode_count(tokens)
+    POST /v1beta/models/{model}:countTokens                      decode_count(body), encode_count(tokens)
 
 The codecs stand beside this file: `gemini_request`, `gemini_answer`, `gemini_reply` (answers for clients),
 `gemini_errors`, and what they share.
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Request, Response
-from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, UpstreamError
+from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     NO_HEADERS,
@@ -39,6 +39,7 @@ from fairlead.protocols.codecs import (
     gemini_reply,
     gemini_request,
     gemini_spelling,
+    token_counts,
 )
 from fairlead.protocols.codecs.gemini_usage import Told
 from fairlead.protocols.envelope import NULL, given, typed
@@ -54,13 +55,9 @@ class _Generation(Struct, rename="camel"):
     max_output_tokens: int | None = None
 
 
-class _Count(Struct, rename="camel"):
-    total_tokens: int
-
-
 _generation = msgspec.json.Decoder(_Generation)
 _items = msgspec.json.Decoder(list[dict[str, Raw]])
-_count = msgspec.json.Decoder(_Count)
+_fields = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Gemini:
@@ -148,21 +145,21 @@ class Gemini:
     def count_path(self, model: str) -> str:
         return f"{_address(model)}:countTokens"
 
-    def decode_count(self, body: bytes, *, model: str | None = None) -> Request:
-        """What shall be counted: contents, or a whole request. Raises InvalidRequest."""
+    def decode_count(self, body: bytes) -> Request:
+        """What shall be counted: contents, or a whole request."""
         fields = envelope.split(body, _KNOWN)
         asked = fields.get("generateContentRequest", fields.get("generate_content_request", NULL))
-        return self.decode_request(bytes(asked) if given(asked) is not None else body, model=model)
+        return self.decode_request(bytes(asked) if given(asked) is not None else body)
 
     def encode_count(self, tokens: int) -> bytes:
         return _encode({"totalTokens": tokens})
 
+    def encode_count_request(self, request: Request) -> bytes:
+        fields = _fields.decode(self.encode_request(request, default_max_tokens=1).body)
+        return _encode({"generateContentRequest": {"model": _address(request.model).lstrip("/"), **fields}})
+
     def decode_counted(self, body: bytes) -> int:
-        """The tokens that a provider counted. Raises UpstreamBroken."""
-        try:
-            return _count.decode(body).total_tokens
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            raise UpstreamBroken("its answer is no count of tokens") from None
+        return token_counts.counted(body, "totalTokens")
 
     # ---- errors
 

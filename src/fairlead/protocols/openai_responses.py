@@ -33,6 +33,7 @@ from fairlead.protocols.codecs import (
     responses_carried,
     responses_request,
     responses_telling,
+    token_counts,
 )
 from fairlead.protocols.codecs import responses_items as items
 from fairlead.protocols.counting import latest
@@ -43,6 +44,10 @@ _KNOWN = frozenset(
     " include service_tier user safety_identifier prompt_cache_key prompt_cache_retention prompt_cache_options"
     " background prompt context_management moderation"
     " provider models route transforms session_id trace".split()
+)
+_COUNTED = frozenset(
+    "model input instructions conversation previous_response_id parallel_tool_calls reasoning text tools tool_choice"
+    " truncation".split()
 )
 _ELSEWHERE = ("prompt", "previous_response_id", "conversation")  # where the conversation may be instead
 _encode = msgspec.json.encode
@@ -125,6 +130,23 @@ class OpenAIResponses:
 
     def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return responses_telling.Encoder(request)
+
+    # ---- tokens that are only counted: https://platform.openai.com/docs/api-reference/responses/input-tokens
+
+    def count_path(self, model: str) -> str:
+        return "/responses/input_tokens"
+
+    def decode_count(self, body: bytes) -> Request:
+        return self.decode_request(body)
+
+    def encode_count(self, tokens: int) -> bytes:
+        return _encode({"object": "response.input_tokens", "input_tokens": tokens})
+
+    def encode_count_request(self, request: Request) -> bytes:
+        return _encode(token_counts.only(self.encode_request(request, default_max_tokens=1).body, _COUNTED))
+
+    def decode_counted(self, body: bytes) -> int:
+        return token_counts.counted(body, "input_tokens")
 
     # ---- errors
 

@@ -1,0 +1,188 @@
+"""How many tokens a request has, without an answer: identify → authorize → resolve → ask, or estimate.
+
+A provider of the model that counts is asked, in whatever format it can be asked. Where none can, the number is an
+estimate from the length of the texts, and says so. Counting costs nothing and leaves no record.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+from msgspec import structs
+
+from fairlead import policy, routing
+from fairlead.auth import Auth
+from fairlead.buffers import Buffers
+from fairlead.call import Call, Counted, Reply
+from fairlead.catalog import Catalog
+from fairlead.chat import Media, Message, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
+from fairlead.errors import FairleadError, InternalError, InvalidRequest, UpstreamBroken, UpstreamError
+from fairlead.protocols import Asked, CountsAsked, Envelope, counts_for_clients, is_counting
+from fairlead.providers.signing import request_head
+from fairlead.resources import Endpoint
+from fairlead.routing import retry
+from fairlead.translation import OWN_FIELDS
+from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
+
+log = logging.getLogger("fairlead.counts")
+
+_MAX_ANSWER_BYTES = 64 << 10
+_UNSERVED = (404, 405, 501)  # what a server says that has no such endpoint
+# Bytes of text a token has, and how many tokens anything else is taken for: right within a factor of two.
+_PLAIN = Counted(4.0)
+_MEDIA_TOKENS = 1000
+_MESSAGE_TOKENS = 4
+ESTIMATED = (b"x-fairlead-estimated", b"input_tokens")
+
+
+class Counts:
+    """Answers calls as `Pipeline` does, with a number."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        auth: Auth,
+        wires: Mapping[str, Asked],
+        transports: Mapping[str, Transport],
+        buffers: Buffers,
+    ) -> None:
+        self.catalog, self.auth, self.wires = catalog, auth, wires
+        self.transports, self.buffers = transports, buffers
+
+    async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
+        """The reply to `call`. Raises FairleadError, or whatever ended it."""
+        call.snapshot = self.catalog.current
+        try:
+            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.client)
+            call.body = await read_body()
+            self.buffers.hold(len(call.body))
+            call.held = len(call.body)
+            reply = await self._counted(call)
+        except BaseException as error:
+            self._over(call, error)
+            raise
+        self._over(call, None)
+        return reply
+
+    async def _counted(self, call: Call) -> Reply:
+        format, snapshot = call.protocol, call.snapshot
+        assert counts_for_clients(format)
+        assert snapshot is not None
+        assert call.principal is not None
+        words = await asyncio.to_thread(format.decode_count, call.body)
+        model = call.target[0] if call.target is not None else words.model
+        call.envelope = Envelope({}, model, False, None, len(words.messages), False)
+        policy.authorize(call.principal, snapshot.policy, format, call.envelope)
+        call.route = snapshot.resolve(model, call.principal)
+        headers = [(b"content-type", b"application/json")]
+        tokens = await self._asked(call, words)
+        if tokens is None:
+            tokens = estimate(words)
+            headers.append(ESTIMATED)
+        call.status = 200
+        return Reply(200, headers, body=format.encode_count(tokens))
+
+    async def _asked(self, call: Call, words: Request) -> int | None:
+        """What the first provider counts that can; None if none can. Raises FairleadError."""
+        assert call.route is not None
+        failures: list[UpstreamError] = []
+        unsaid: InvalidRequest | None = None
+        for endpoint in routing.plan(call.route):
+            for wire in self._counting(call, endpoint):
+                try:
+                    return await self._ask(call, endpoint, wire, words)
+                except InvalidRequest as error:  # it cannot be said there
+                    unsaid = error.with_traceback(None)
+                except UpstreamError as error:
+                    error.provider = endpoint.provider.name
+                    log.info("counting %s at %s failed: %s", call.id, endpoint.name, error.message)
+                    if error.upstream_status not in _UNSERVED:
+                        failures.append(error)
+                        if not retry.moves_on(error):
+                            raise
+        if failures:
+            raise retry.verdict(failures)
+        if unsaid is not None:
+            raise unsaid
+        return None
+
+    def _counting(self, call: Call, endpoint: Endpoint) -> Iterator[CountsAsked]:
+        """What `endpoint` can be asked in, the client's own format first."""
+        spoken = endpoint.provider.base_urls
+        for name in sorted(spoken, key=lambda name: name != call.protocol.name):
+            wire = self.wires[name]
+            if is_counting(wire):
+                yield wire
+
+    async def _ask(self, call: Call, endpoint: Endpoint, wire: CountsAsked, words: Request) -> int:
+        snapshot, provider = call.snapshot, endpoint.provider
+        assert snapshot is not None
+        extra = {name: opaque for name, opaque in words.extra.items() if name not in OWN_FIELDS}
+        body = wire.encode_count_request(structs.replace(words, model=endpoint.model, extra=extra, stream=False))
+        credential = snapshot.credentials.get(provider.name)
+        same = wire.name == call.protocol.name
+        head = request_head(
+            provider, wire.name, wire.count_path(endpoint.model), credential, call.headers if same else None
+        )
+        origin = Origin.of(provider.base_urls[wire.name], provider.ca_file)
+        response = await self.transports[origin.scheme].send(UpstreamRequest(origin, head, body, snapshot.timeouts))
+        try:
+            told = await _read(response)
+            if 200 <= response.status < 300:
+                return wire.decode_counted(told)
+            error = wire.decode_error(response.status, told, response.headers)
+            error.upstream_status = response.status
+            if credential is not None:
+                error.hide(credential.value)
+            raise error
+        finally:
+            response.close()
+
+    def _over(self, call: Call, error: BaseException | None) -> None:
+        self.buffers.release(call.held)
+        call.ended_us = call.now_us()
+        call.outcome = "ok" if error is None else "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+        if isinstance(error, FairleadError):
+            call.error, call.status = error, error.status
+        elif error is not None and not isinstance(error, asyncio.CancelledError):
+            call.error, call.status = InternalError(), 500
+
+
+async def _read(response: UpstreamResponse) -> bytes:
+    chunks, size = [], 0
+    while chunk := await response.read():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MAX_ANSWER_BYTES:
+            raise UpstreamBroken(f"its answer is larger than {_MAX_ANSWER_BYTES} bytes")
+    return b"".join(chunks)
+
+
+def estimate(request: Request) -> int:
+    """Tokens that a request of this length has, more or less."""
+    tokens = sum(_PLAIN.tokens(_size(tool)) for tool in request.tools if isinstance(tool, Tool))
+    return tokens + sum(_of_message(message) for message in request.messages)
+
+
+def _of_message(message: Message) -> int:
+    return _MESSAGE_TOKENS + sum(map(_of_part, message.parts))
+
+
+def _of_part(part: Part) -> int:
+    match part:
+        case Text(text=text) | Reasoning(text=text):
+            return _PLAIN.tokens(len(text.encode()))
+        case ToolUse(name=name, arguments=arguments):
+            return _PLAIN.tokens(len(name) + len(arguments.encode()))
+        case ToolResult(content=content):
+            return sum(map(_of_part, content))
+        case Media(text=str(text)):
+            return _PLAIN.tokens(len(text.encode()))
+        case Media():
+            return _MEDIA_TOKENS
+    return _PLAIN.tokens(len(part.raw))
+
+
+def _size(tool: Tool) -> int:
+    return len(tool.name) + len((tool.description or "").encode()) + len(tool.schema or b"")
