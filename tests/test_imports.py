@@ -35,13 +35,14 @@ ARROWS: dict[str, set[str]] = {
     "telemetry": WORDS,
     "auth": WORDS | {"penalties"},
     "penalties": set(),
+    "pins": WORDS,
     "translation": WORDS | {"protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
     "counts": WORDS
     | {"auth", "buffers", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
     | {"providers.signing"},
     "pipeline": WORDS
-    | {"auth", "buffers", "catalog", "policy", "protocols", "relay", "routing", "translation", "upstream"}
+    | {"auth", "buffers", "catalog", "pins", "policy", "protocols", "relay", "routing", "translation", "upstream"}
     | {"providers.quirks", "providers.signing", "usage.ledger"},
     "config": WORDS | PURE | {"providers", "upstream"},
     "http": WORDS | {"auth", "buffers", "catalog", "pipeline", "protocols", "writes"},

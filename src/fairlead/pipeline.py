@@ -20,7 +20,8 @@ from fairlead.buffers import Buffers
 from fairlead.call import Attempt, Call, Outcome, Reply, Write
 from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
-from fairlead.protocols import Asked, Served, Summary, is_inbound, is_outbound
+from fairlead.pins import NOT_FOUND, Pins, not_found
+from fairlead.protocols import Asked, Served, Summary, is_inbound, is_outbound, keeps_answers
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
@@ -51,6 +52,7 @@ class _Leg(Struct, frozen=True):
     transport: Transport
     credential: Credential | None
     secrets: tuple[str, ...]  # what is sent there and shall not come back
+    keeps: bool  # its provider keeps answers, and the client is told their ids
 
 
 class Pipeline:
@@ -72,6 +74,7 @@ class Pipeline:
         self.catalog, self.auth, self.ledger = catalog, auth, ledger
         self.wires, self.transports, self.buffers = wires, transports, buffers
         self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
+        self.pins = Pins()
         self._legs: dict[tuple[Served, int, bool], _Leg] = {}
         self._world: Snapshot | None = None  # that they are of
 
@@ -97,6 +100,9 @@ class Pipeline:
         """The first endpoint that comes to content answers."""
         assert call.route is not None
         legs = self._serving(call, routing.plan(call.route))
+        assert call.envelope is not None
+        if call.envelope.continues is not None:
+            legs = self._keeping(call, legs, call.envelope.continues)
         failures: list[UpstreamError] = []
         unsaid: list[InvalidRequest] = []  # of endpoints that were not asked: their protocols cannot say it
         for leg in legs:
@@ -104,11 +110,16 @@ class Pipeline:
                 return await self.attempt(call, leg)
             except UpstreamError as error:
                 failures.append(error)
-                if not retry.moves_on(error):
+                if not (retry.moves_on(error) or error.upstream_code == NOT_FOUND):
                     raise
             except InvalidRequest as error:
                 unsaid.append(error.with_traceback(None))  # which knows this list
-        raise retry.verdict(failures) if failures else _unsaid(unsaid)
+        if not failures:
+            raise _unsaid(unsaid)
+        verdict = retry.verdict(failures)
+        if verdict.upstream_code == NOT_FOUND and call.envelope.continues is not None:
+            raise not_found(call.envelope.continues)
+        raise verdict
 
     def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list["_Leg"]:
         """Those of `endpoints` that can answer in the client's protocol. Raises InvalidRequest if none can."""
@@ -129,6 +140,18 @@ class Pipeline:
             )
         return legs
 
+    def _keeping(self, call: Call, legs: "list[_Leg]", id: str) -> "list[_Leg]":
+        """Those of `legs` that may have the answer `id`. Raises InvalidRequest if it is known that none has."""
+        keeping = [leg for leg in legs if leg.keeps]
+        if not keeping:
+            return legs  # which say that they cannot go on from an answer
+        assert call.principal is not None
+        provider = self.pins.provider_of(id, call.principal)
+        found = [leg for leg in keeping if provider in (None, leg.endpoint.provider.name)]
+        if not found:
+            raise not_found(id)
+        return found
+
     def _leg(self, call: Call, endpoint: Endpoint) -> "_Leg | None":
         """How to get to `endpoint` from the client's protocol; None: there is no way."""
         wire = self._outbound(call, endpoint)
@@ -141,7 +164,7 @@ class Pipeline:
         credential = call.snapshot.credentials.get(provider.name)
         leg = _Leg(
             endpoint, wire, wire.media_types[1].encode(), translation, origin, self.transports[origin.scheme],
-            credential, tuple(_secrets(provider, credential)),
+            credential, tuple(_secrets(provider, credential)), translation.passes and keeps_answers(wire),
         )  # fmt: skip
         if len(self._legs) >= _REMEMBERED:
             self._legs.clear()
@@ -178,7 +201,7 @@ class Pipeline:
                 raise await self._refusal(wire, response)
             if call.envelope.stream:  # type: ignore[union-attr]
                 return await self._open(call, attempt, leg, response)
-            return await self._whole(call, attempt, translation, response)
+            return await self._whole(call, attempt, leg, response)
         except BaseException as error:
             if response is not None:
                 response.close()
@@ -233,7 +256,7 @@ class Pipeline:
 
     # ---- whole answers
 
-    async def _whole(self, call: Call, attempt: Attempt, translation: Translation, response: UpstreamResponse) -> Reply:
+    async def _whole(self, call: Call, attempt: Attempt, leg: "_Leg", response: UpstreamResponse) -> Reply:
         body = response.whole()
         if body is None:
             body = await self._read(response, self.max_response_bytes)
@@ -242,10 +265,10 @@ class Pipeline:
         if not body:
             raise UpstreamBroken("its answer was empty")
         attempt.content_bytes = len(body)
-        answer, summary = translation.answer(call, attempt.endpoint, body, response.headers)
+        answer, summary = leg.translation.answer(call, attempt.endpoint, body, response.headers)
         _note(attempt, summary)
         self.buffers.hold(len(answer))
-        self._commit(call, attempt)
+        self._commit(call, attempt, leg)
         response.close()
         number = self.settle(call)  # before the last byte goes to the client
         if self.ledger.waits:
@@ -306,8 +329,8 @@ class Pipeline:
             if len(held) > _MAX_HELD_BYTES:
                 raise UpstreamBroken(f"it sent {len(held)} bytes without any content")
             attempt.held = self.buffers.recount(attempt.held, len(held) + cutter.held + stream.held)
-        self._commit(call, attempt)
         _note(attempt, stream.summary)
+        self._commit(call, attempt, leg)
         attempt.content_bytes = came
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
         finish = partial(self._finish, call, attempt, leg, response, stream)
@@ -387,8 +410,11 @@ class Pipeline:
 
     # ---- records
 
-    def _commit(self, call: Call, attempt: Attempt) -> None:
+    def _commit(self, call: Call, attempt: Attempt, leg: "_Leg") -> None:
         """This attempt answers the call: from here on no other may."""
+        if leg.keeps:
+            assert call.principal is not None
+            self.pins.keep(attempt.upstream_id, leg.endpoint, call.principal)
         call.winner = attempt
         call.status = 200
         attempt.first_content_us = call.first_content_us = call.now_us()

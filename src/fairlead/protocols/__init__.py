@@ -37,6 +37,7 @@ class Envelope(Struct):
     max_tokens: int | None
     messages: int  # how many; 0 where the format has none
     include_usage: bool  # usage in the stream was asked for
+    continues: str | None = None  # an answer that a provider keeps, and this goes on from
     carries: bool = False  # what other formats keep stands in the messages, and shall not reach the provider
 
 
@@ -252,6 +253,11 @@ def counts_for_clients(format: Format) -> TypeGuard[CountsServed]:
 def is_counting(format: Format) -> TypeGuard[CountsAsked]:
     """Whether a provider that speaks it can be asked to count."""
     return hasattr(format, "decode_counted")
+
+
+def keeps_answers(format: Format) -> bool:
+    """Whether providers that speak it keep answers which later requests go on from: `Envelope.continues`."""
+    return getattr(format, "keeps_answers", False)
 
 
 def is_wire(format: Format) -> TypeGuard[Wire]:

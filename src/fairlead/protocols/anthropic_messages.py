@@ -128,6 +128,7 @@ class AnthropicMessages:
         return "/messages/count_tokens"
 
     def decode_count(self, body: bytes) -> Request:
+        self.peek(body)
         return self.decode_request(body)
 
     def encode_count(self, tokens: int) -> bytes:

@@ -58,6 +58,7 @@ class OpenAIResponses:
     """The format of `/responses`: a `ChatProtocol`."""
 
     name = responses_carried.NAME
+    keeps_answers = True
     media_types = ("application/json", "text/event-stream")
 
     def path(self, model: str, stream: bool) -> str:
@@ -77,6 +78,7 @@ class OpenAIResponses:
             stream=envelope.read(fields, "stream", bool) or False,
             max_tokens=envelope.read(fields, "max_output_tokens", int),
             include_usage=True,
+            continues=envelope.read(fields, "previous_response_id", str),
         )
 
     def characters(self, taken: Envelope) -> int:
@@ -137,6 +139,7 @@ class OpenAIResponses:
         return "/responses/input_tokens"
 
     def decode_count(self, body: bytes) -> Request:
+        self.peek(body)
         return self.decode_request(body)
 
     def encode_count(self, tokens: int) -> bytes:
