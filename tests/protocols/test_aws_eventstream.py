@@ -1,7 +1,7 @@
 """AWS event streams: cut wherever the bytes are parted, checked by both checksums, with headers of every type."""
 
 import struct
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols import aws_eventstream
 from fairlead.protocols.aws_eventstream import EventCutter, event, message
+from misbehaving import byte_by_byte
+from work import grows_with_its_size
 
 KIND = ((":message-type", "event"), (":event-type", "chunk"))
 ONE, TWO, NONE = event(KIND, b'{"a":1}'), event([("x", "é" * 300)], b"\x00" * 500), event([], b"")
@@ -134,12 +136,20 @@ def test_lengths_that_cannot_be_are_refused(total: int, head: int) -> None:
         EventCutter(2**33).feed(lengths + struct.pack(">I", crc32(lengths)) + b"\x00" * 20)
 
 
-def test_cutting_takes_time_by_the_bytes_whatever_the_pieces() -> None:
-    large = event(KIND, b"x" * 400_000)
-    begun = time.process_time()
-    assert cut(large + ONE, [1] * len(large), 1 << 20) == [large, ONE]
-    assert cut(ONE * 20_000, [], 1 << 20) == [ONE] * 20_000
-    assert time.process_time() - begun < 3
+def large_by_the_byte(size: int) -> None:
+    cutter, large = EventCutter(1 << 20), event(KIND, b"x" * size)
+    for _ in map(cutter.feed, byte_by_byte(large)):
+        pass
+    assert cutter.held == 0
+
+
+def many_at_once(count: int) -> None:
+    assert len(EventCutter(1 << 20).feed(ONE * count)) == count
+
+
+@pytest.mark.parametrize(("cutting", "size"), [(large_by_the_byte, 2000), (many_at_once, 500)])
+def test_cutting_takes_work_by_the_bytes_whatever_the_pieces(cutting: Callable[[int], None], size: int) -> None:
+    assert grows_with_its_size(cutting, size)
 
 
 @settings(max_examples=300)
