@@ -72,7 +72,7 @@ class Misbehaving:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)
 
-    async def until(self, condition: Callable[[Self], bool], seconds: float = 5.0) -> None:
+    async def until(self, condition: Callable[[Self], bool], seconds: float = 20.0) -> None:
         """Wait until `condition` holds of this server: `lambda server: server.open == 0`."""
         async with asyncio.timeout(seconds), self.changed:
             await self.changed.wait_for(lambda: condition(self))
@@ -137,7 +137,7 @@ def asking(
     """A request to `url`, as the gateway spells them."""
     origin = Origin.of(url, ca_file)
     head = b"%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (start, origin.host_header.encode())
-    return UpstreamRequest(origin, head, body, timeouts or Timeouts(connect=5, first_byte=5, silence=5, total=10))
+    return UpstreamRequest(origin, head, body, timeouts or Timeouts(connect=60, first_byte=60, silence=60, total=60))
 
 
 async def asked(transport: Transport, request: UpstreamRequest) -> tuple[UpstreamResponse, bytes]:

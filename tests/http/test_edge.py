@@ -119,7 +119,7 @@ async def test_a_shape_that_is_wrong_is_refused_and_the_connection_closed(sent: 
 
 async def test_a_head_that_does_not_come_closes_the_connection() -> None:
     async with serving(echo) as server:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             assert await raw(server.port, b"") == b""
             assert await raw(server.port, b"POST / HTTP/1.1\r\nhost: a\r\n") == b""
 
@@ -133,7 +133,7 @@ async def test_a_body_that_does_not_come_is_408() -> None:
 
 async def test_a_connection_that_is_idle_is_closed() -> None:
     async with serving(echo) as server:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             answers = await raw(server.port, head("content-length: 0"))
         assert answers.startswith(b"HTTP/1.1 200")
 
@@ -183,7 +183,7 @@ async def test_an_answer_given_before_the_body_was_read_still_arrives() -> None:
     async with serving(refuse) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head("content-length: 3000000") + b"x" * 3_000_000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             got = await reader.read()
         assert got.startswith(b"HTTP/1.1 413")
         assert got.endswith(b"no")
@@ -233,7 +233,7 @@ async def test_a_client_that_goes_away_cancels_its_call_at_once(how: str) -> Non
             writer.write_eof()
         else:
             writer.close()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await ended.wait()
         writer.close()
 
@@ -253,7 +253,7 @@ async def test_a_call_that_asks_hears_of_the_end_of_its_connection() -> None:
         writer.write(head("content-length: 0"))
         await asyncio.sleep(0)
         writer.close()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await heard.wait()
 
 

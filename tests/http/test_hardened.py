@@ -259,7 +259,7 @@ async def test_an_address_has_only_so_many_connections(tmp_path: Path) -> None:
         assert b"Your address" in body
         for _, writer in held:
             writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while gw.server.guard._connections:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert split(await raw(gw.port, call()))[0] == 200

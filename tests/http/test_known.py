@@ -193,7 +193,7 @@ async def test_a_client_that_leaves_in_the_body_leaves_nothing(running: Gateway,
         await client.say(asked("first"))
         await client.hear()
         await client.say(asked("x" * 150_000)[:-1])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while running.server._state.connections or running.server._state.tasks:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     assert running.server.unread_bytes == 0

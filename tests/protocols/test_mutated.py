@@ -9,7 +9,6 @@ else, neither hang, nor take longer or more memory than the size of the body war
 told; it belongs into `REGRESSIONS` then.
 """
 
-import gc
 import gzip
 import os
 import re
@@ -37,15 +36,16 @@ from fairlead.protocols import ChatProtocol, Wire, sse
 from fairlead.protocols.sse import EventCutter
 from fairlead.upstream.connection import Gunzip
 from protocols_recordings import Recording, recordings
+from work import work
 
 SEED = os.environ.get("MUTATED_SEED", "1")
 BODIES = int(os.environ.get("MUTATED_BODIES", "100000"))
-PATIENCE_SECONDS = 120 * max(1.0, BODIES / 100_000)  # CPU, for all bodies of one decoder
+PATIENCE_SECONDS, PATIENCE_BODIES = 60.0, 1000  # CPU, for so many of them, which take a quarter of a second
 MOST_BYTES = 2048  # of a recording that is a seed
 MOST_EVENTS = 6  # of a stream
 MOST_RESIDENT = 200 << 20
-SLOWEST_SECONDS = 0.005  # a body of this size, CPU; …
-SECONDS_A_BYTE = 2e-6  # … and each byte of it
+MOST_WORK = 1_000_000  # see work.py; …
+WORK_A_BYTE = 200  # … and for each byte of a body
 PRODUCT = str(Path(fairlead.__file__).parent)
 # Those that have seeds here; the others' mutants stand in their own files.
 SEEDED = ("openai-chat", "openai-completions", "anthropic-messages")
@@ -720,17 +720,16 @@ class Hangs(BaseException):
 
 
 @contextmanager
-def bounded(seconds: float) -> Iterator[None]:
-    """CPU seconds of this process, and what stays resident of its memory."""
+def bounded() -> Iterator[Callable[[], object]]:
+    """What stays resident of this process's memory, and the CPU it takes from each call of what is given."""
 
     def stop(*_: Any) -> None:
         raise Hangs
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     old = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
-        yield
+        yield partial(signal.setitimer, signal.ITIMER_VIRTUAL, PATIENCE_SECONDS)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, old)
@@ -744,8 +743,10 @@ def fed(feeds: list[Feed], make: Callable[[], Any], count: int = BODIES) -> None
     clock, slowest = time.perf_counter, 0.0
     body: Any = None
     try:
-        with bounded(PATIENCE_SECONDS):
+        with bounded() as be_patient:
             for number in range(count):
+                if number % PATIENCE_BODIES == 0:
+                    be_patient()
                 body = make()
                 for feed in feeds:
                     began = clock()
@@ -763,7 +764,9 @@ def fed(feeds: list[Feed], make: Callable[[], Any], count: int = BODIES) -> None
         pytest.fail(f"MUTATED_SEED={SEED}: no end of {body!r}")
     for _, _, feed, body in slow:
         size = len(body) if isinstance(body, bytes) else sum(map(len, body))
-        assert cpu(feed, body) < SLOWEST_SECONDS + size * SECONDS_A_BYTE, f"MUTATED_SEED={SEED}: slow: {body!r}"
+        assert work(partial(refused_or_taken, feed, body)) < MOST_WORK + size * WORK_A_BYTE, (
+            f"MUTATED_SEED={SEED}: too much work: {body!r}"
+        )
     if defects:
         lines = [f"MUTATED_SEED={SEED}: these are neither taken nor refused:"]
         for (name, place), (feed, body) in defects.items():
@@ -771,28 +774,16 @@ def fed(feeds: list[Feed], make: Callable[[], Any], count: int = BODIES) -> None
         pytest.fail("\n".join(lines))
 
 
+def refused_or_taken(feed: Feed, body: Any) -> None:
+    with suppress(Exception):  # which were told already
+        feed.decode(body)
+
+
 def place_of(error: Exception) -> str:
     """What it is, and where in our code it came from."""
     frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(PRODUCT)]
     ours = f" {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{ours}"
-
-
-def cpu(feed: Feed, body: Any) -> float:
-    """Seconds it takes: the best of three. Without the collector, whose work depends on what else there is."""
-    times = []
-    gc.disable()
-    try:
-        for _ in range(3):
-            began = time.thread_time()
-            with suppress(Exception):  # which were told already
-                feed.decode(body)
-            times.append(time.thread_time() - began)
-            if times[0] > 10 * SLOWEST_SECONDS:  # enough to be exact
-                break
-    finally:
-        gc.enable()
-    return min(times)
 
 
 def shrunk(feed: Feed, place: str, body: Any, seconds: float = 2.0) -> Any:

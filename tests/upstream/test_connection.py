@@ -250,18 +250,17 @@ async def test_each_time_out_has_its_name(pool, phase, timeouts, answer):
             await asked(pool, asking(server.url, timeouts=timeouts))
         assert (caught.value.phase, caught.value.seconds) == (phase, 0.1)
         assert caught.value.outcome_unknown
-        assert 0.09 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.09
         assert pool.open_connections == 0
 
 
 async def test_a_short_time_out_acts_on_a_connection_that_had_a_long_one(pool):
     async with Misbehaving(ok(), nothing) as server:
         await asked(pool, asking(server.url, timeouts=Timeouts(first_byte=60, silence=30)))
-        began = time.monotonic()
-        with pytest.raises(UpstreamTimeout) as caught:
-            await asked(pool, asking(server.url, timeouts=Timeouts(first_byte=0.1, silence=30)))
+        async with asyncio.timeout(20):
+            with pytest.raises(UpstreamTimeout) as caught:
+                await asked(pool, asking(server.url, timeouts=Timeouts(first_byte=0.1, silence=30)))
         assert caught.value.phase == "first_byte"
-        assert time.monotonic() - began < 2
 
 
 async def test_a_stream_that_keeps_talking_outlives_the_time_out_for_silence(pool):

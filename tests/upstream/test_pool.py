@@ -3,7 +3,6 @@
 import asyncio
 import multiprocessing
 import socket
-import time
 from contextlib import suppress
 
 import pytest
@@ -131,7 +130,9 @@ async def test_a_call_cancelled_at_any_point_leaves_no_place_taken(turns):
         await server.until(lambda server: server.open == 0)
 
 
-async def test_a_hang_up_reaches_the_upstream_at_once(pool):
+async def test_a_hang_up_reaches_the_upstream_at_once(pool, monkeypatch):
+    monkeypatch.setattr("fairlead.upstream.connection._MAX_DRAIN_SECONDS", 60.0)
+
     async def talking(reader, writer):
         writer.write(CHUNKED + b"5\r\nhello\r\n")
         await reader.read()
@@ -140,18 +141,16 @@ async def test_a_hang_up_reaches_the_upstream_at_once(pool):
         for _ in range(2):
             response = await pool.send(asking(server.url))
             assert await response.read() == b"hello"
-            began = time.monotonic()
             response.close()
             response.close()
+            assert pool.open_connections == 0
             await server.until(lambda server: server.open == 0)
-            assert time.monotonic() - began < 0.1
         waiting = asyncio.create_task(pool.send(asking(server.url)))
         await server.until(lambda server: len(server.requests) == 3)
-        began = time.monotonic()
         waiting.cancel()
-        await server.until(lambda server: server.open == 0)
-        assert time.monotonic() - began < 0.1
+        await asyncio.wait({waiting})
         assert pool.open_connections == 0
+        await server.until(lambda server: server.open == 0)
 
 
 async def test_an_answer_whose_end_mark_was_seen_drains_and_its_connection_serves_again(pool):
@@ -168,15 +167,17 @@ async def test_an_answer_whose_end_mark_was_seen_drains_and_its_connection_serve
         response.close(ended=True)
         assert pool.idle_connections == 0
         more.set()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while not pool.idle_connections:  # noqa: ASYNC110  # there is no event, and no task of ours
                 await asyncio.sleep(0)
         await asked(pool, asking(server.url))
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("rest", [b"", b"20000\r\n" + b"x" * 0x20000])
-async def test_an_answer_that_does_not_end_after_its_end_mark_is_closed(pool, rest):
+@pytest.mark.parametrize(("rest", "seconds"), [(b"", 0.1), (b"20000\r\n" + b"x" * 0x20000, 60.0)])
+async def test_an_answer_that_does_not_end_after_its_end_mark_is_closed(pool, monkeypatch, rest, seconds):
+    monkeypatch.setattr("fairlead.upstream.connection._MAX_DRAIN_SECONDS", seconds)
+
     async def endless(reader, writer):
         writer.write(CHUNKED + b"6\r\n[DONE]\r\n")
         await writer.drain()
@@ -188,11 +189,9 @@ async def test_an_answer_that_does_not_end_after_its_end_mark_is_closed(pool, re
     async with Misbehaving(endless) as server:
         response = await pool.send(asking(server.url))
         assert await response.read() == b"[DONE]"
-        began = time.monotonic()
         response.close(ended=True)
         draining.set()
         await server.until(lambda server: server.open == 0)
-        assert time.monotonic() - began < 1.5
         assert pool.open_connections == 0
 
 

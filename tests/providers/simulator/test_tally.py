@@ -78,7 +78,7 @@ class Tallied:
 
     async def entries(self, count: int = 1) -> list[dict[str, Any]]:
         """What the file holds once it has so many lines."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(told := lines(self.file)) < count:  # noqa: ASYNC110 - a file tells nobody
                 await asyncio.sleep(0.01)
         assert len(told) == count
@@ -330,7 +330,7 @@ async def test_a_killed_process_leaves_what_it_served_a_moment_before(tmp_path: 
         writer.write(asking("echo"))
         await reader.read()
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not lines(file):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     finally:
