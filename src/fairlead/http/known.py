@@ -1,4 +1,4 @@
-"""A head that comes again: a client sends each call's head as it sent the one before, but for its length.
+"""A head that comes again: a client mostly sends a call's head as it sent the one before, but for its length.
 
 What the parser and all checks found of the first holds for those that follow, byte for byte. So a connection remembers
 the last head of a call; one that differs in nothing but the digits of its `content-length` is not read again.
