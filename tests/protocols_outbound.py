@@ -1,8 +1,7 @@
 """What the tests of formats that only providers speak have in common."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from random import Random
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -68,29 +67,6 @@ def without_ids(response: Response) -> Response:
 def comparable(value: Any) -> Any:
     """`value` as JSON: a `Raw` is equal to nothing else."""
     return msgspec.json.decode(msgspec.json.encode(value))
-
-
-_TWISTS: list[bytes] = [
-    b"null", b"{}", b"[]", b'""', b"0", b"-1", b"1e999", b'"\xff"', b"true", b'"x"', b"[{}]", b'{"a":1}', b"\xff", b"",
-    b"9" * 400, b"[" * 300,
-]  # fmt: skip
-
-
-def mutants(seeds: list[bytes], count: int, seed: int = 1) -> Iterator[bytes]:
-    """Bodies that are wrong in a place or two, always the same ones."""
-    random = Random(seed)
-    for _ in range(count):
-        body = random.choice(seeds)
-        for _ in range(random.choice((1, 1, 2))):
-            start = random.randrange(len(body) + 1)
-            if random.random() < 0.5:  # a value for another
-                start = max(body.rfind(b":", 0, start), 0) + 1
-                ends = [at for at in (body.find(mark, start) for mark in (b",", b"}", b"]")) if at >= 0]
-                end = min(ends, default=start)
-            else:
-                end = min(start + random.randrange(4), len(body))
-            body = body[:start] + random.choice(_TWISTS) + body[end:]
-        yield body
 
 
 def refused_or(decode: Callable[[bytes], object], body: bytes) -> bool:

@@ -40,6 +40,7 @@ from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import Encoded, aws_eventstream, is_inbound, is_outbound, is_wire
 from fairlead.protocols.aws_eventstream import EventCutter
 from fairlead.protocols.bedrock_converse import BedrockConverse
+from mutation import Mutator, seeded
 from protocols_recordings import Recording, recordings
 
 FORMAT = BedrockConverse()
@@ -901,40 +902,22 @@ def streams() -> list[list[bytes]]:
     return [[OPENED, *events, *ENDED] for _, events in SAME] + [[event("throttlingException", {}, "exception")]]
 
 
-def mutated(random: Random, body: bytes) -> bytes:
-    changed = bytearray(body)
-    for _ in range(random.randint(1, 2)):
-        at = random.randrange(len(changed))
-        match random.randrange(4):
-            case 0:
-                changed[at] = random.randrange(256)
-            case 1:
-                del changed[at : at + random.randint(1, 8)]
-            case 2:
-                changed[at:at] = random.choice([b"null", b"[]", b"{", b'"', b"1e999", b"-1", b"\xff", b"9" * 30])
-            case 3:
-                other = random.randrange(len(changed))
-                changed[at : at + 6] = changed[other : other + 6]
-        if not changed:
-            return b"{"
-    return bytes(changed)
-
-
-def decode_mutants(random: Random, count: int) -> None:
+def decode_mutants(count: int) -> None:
     """The payloads of a stream are mutated, and its bytes."""
-    bodies, tellings = answers(), streams()
+    random = seeded("converse")
+    mutate, tellings = Mutator(answers(), random), streams()
     for _ in range(count):
-        with_errors(lambda: FORMAT.decode_response(mutated(random, random.choice(bodies))))
+        with_errors(lambda: FORMAT.decode_response(mutate()))
         events = list(random.choice(tellings))
         at = random.randrange(len(events))
         whole = aws_eventstream.message(events[at])
         headers = [(name, str(value)) for name, value in whole.headers.items()]
-        events[at] = aws_eventstream.event(headers, mutated(random, whole.payload))
+        events[at] = aws_eventstream.event(headers, mutate.wrong(whole.payload))
         with_errors(lambda events=events: fold(heard(events)))  # type: ignore[misc]
-        stream = mutated(random, b"".join(events))
+        stream = mutate.wrong(b"".join(events))
         with_errors(lambda stream=stream: fold(heard([*EventCutter(4000).feed(stream)])))  # type: ignore[misc]
         status = random.choice([200, 400, 424, 500])
-        assert isinstance(FORMAT.decode_error(status, mutated(random, bodies[-1])), UpstreamError)
+        assert isinstance(FORMAT.decode_error(status, mutate()), UpstreamError)
 
 
 def with_errors(decode: Any) -> None:
@@ -946,7 +929,7 @@ def with_errors(decode: Any) -> None:
 
 
 def test_whatever_comes_only_upstream_errors_leave() -> None:
-    decode_mutants(Random(1), 300)
+    decode_mutants(300)
 
 
 @given(st.lists(st.sampled_from(["text", "thought", "call", "stop"]), max_size=30), st.integers(0, 2))

@@ -3,7 +3,6 @@
 import json
 from base64 import b64decode, b64encode
 from contextlib import suppress
-from random import Random
 from typing import Any
 
 import msgspec
@@ -36,6 +35,7 @@ from fairlead.protocols import aws_eventstream, is_inbound, is_outbound
 from fairlead.protocols.aws_eventstream import EventCutter
 from fairlead.protocols.bedrock_invoke import BedrockInvoke
 from fairlead.protocols.codecs import bedrock_models
+from mutation import Mutator, StreamMutator, seeded
 from protocols_recordings import Recording, recordings
 
 FORMAT = BedrockInvoke()
@@ -544,38 +544,17 @@ def test_other_events_and_lines_within_json_are_passed_over() -> None:
 # ---- anything
 
 
-def mutated(random: Random, body: bytes) -> bytes:
-    changed = bytearray(body)
-    for _ in range(random.randint(1, 2)):
-        at = random.randrange(len(changed))
-        match random.randrange(4):
-            case 0:
-                changed[at] = random.randrange(256)
-            case 1:
-                del changed[at : at + random.randint(1, 8)]
-            case 2:
-                changed[at:at] = random.choice([b"null", b"[]", b"{", b'"', b"1e999", b"-1", b"\xff", b"9" * 30])
-            case 3:
-                other = random.randrange(len(changed))
-                changed[at : at + 6] = changed[other : other + 6]
-        if not changed:
-            return b"{"
-    return bytes(changed)
-
-
-def decode_mutants(random: Random, count: int) -> None:
+def decode_mutants(count: int) -> None:
+    random = seeded("invoke")
     bodies = [msgspec.json.encode(told) for told in ANSWERS.values()]
     tellings = [[msgspec.json.encode(each) for each in told] for told in STREAMS.values()]
+    answer, stream = Mutator(bodies, random), StreamMutator(tellings, random)
     for _ in range(count):
-        body = mutated(random, random.choice(bodies))
         with suppress(UpstreamError):
-            msgspec.json.encode(FORMAT.decode_response(body))
-        chunks = list(random.choice(tellings))
-        at = random.randrange(len(chunks))
-        chunks[at] = mutated(random, chunks[at])
+            msgspec.json.encode(FORMAT.decode_response(answer()))
         with suppress(UpstreamError):
-            fold(heard([chunk(each) for each in chunks]))
+            fold(heard([chunk(each) for each in stream()]))
 
 
 def test_whatever_comes_only_upstream_errors_leave() -> None:
-    decode_mutants(Random(1), 400)
+    decode_mutants(400)

@@ -31,9 +31,9 @@ from fairlead.chat import (
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound, is_wire
 from fairlead.protocols.cohere_chat import CohereChat
+from mutation import mutants
 from protocols_outbound import (
     comparable,
-    mutants,
     raw_events,
     refused_or,
     streamed,
@@ -719,9 +719,11 @@ STREAM = b"".join(
 
 
 def test_mutated_answers_are_read_or_refused() -> None:
-    taken = sum(refused_or(FORMAT.decode_response, body) for body in mutants([BODY], 400))
+    taken = sum(refused_or(FORMAT.decode_response, body) for body in mutants([BODY], 400, "cohere"))
     assert 20 < taken < 380
-    taken = sum(refused_or(lambda body: whole_stream(FORMAT, body), body) for body in mutants([STREAM], 400))
+    taken = sum(
+        refused_or(lambda body: whole_stream(FORMAT, body), body) for body in mutants([STREAM], 400, "cohere stream")
+    )
     assert 20 < taken < 380
-    for body in mutants([BODY], 100):
+    for body in mutants([BODY], 100, "cohere error"):
         FORMAT.decode_error(418, body)

@@ -27,9 +27,9 @@ from fairlead.chat import (
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound
 from fairlead.protocols.cohere_chat_v1 import CohereChatV1
+from mutation import mutants
 from protocols_outbound import (
     comparable,
-    mutants,
     raw_events,
     refused_or,
     streamed,
@@ -373,7 +373,7 @@ def test_what_is_no_answer_is_broken(body: bytes) -> None:
 def test_mutated_answers_are_read_or_refused() -> None:
     body = {"generation_id": "g", "text": "t", "citations": [CITED], "documents": [DOCUMENT], "meta": META}
     seeds = [json.dumps({**body, "tool_calls": calls, "finish_reason": "COMPLETE"}).encode() for calls in (None, CALLS)]
-    assert 20 < sum(refused_or(FORMAT.decode_response, each) for each in mutants(seeds, 400)) < 380
+    assert 20 < sum(refused_or(FORMAT.decode_response, each) for each in mutants(seeds, 400, "cohere v1")) < 380
     stream = [
         START, line("search-results", documents=[DOCUMENT]), line("text-generation", text="a"),
         line("citation-generation", citations=[CITED]),
@@ -382,4 +382,11 @@ def test_mutated_answers_are_read_or_refused() -> None:
         line("tool-calls-generation", text="p", tool_calls=CALLS), ended(),
     ]  # fmt: skip
     seeds = [b"".join(each + b"\n" for each in stream)]
-    assert 20 < sum(refused_or(lambda each: whole_stream(FORMAT, each), each) for each in mutants(seeds, 400)) < 380
+    assert (
+        20
+        < sum(
+            refused_or(lambda each: whole_stream(FORMAT, each), each)
+            for each in mutants(seeds, 400, "cohere v1 stream")
+        )
+        < 380
+    )

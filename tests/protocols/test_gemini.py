@@ -43,9 +43,9 @@ from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import CONTENT, Encoded, is_inbound, is_outbound, is_wire
 from fairlead.protocols.codecs.gemini_parts import UNSIGNED, opened, sealed
 from fairlead.protocols.gemini import ArrayOfChunks, Gemini
+from mutation import mutants
 from protocols_outbound import (
     comparable,
-    mutants,
     raw_events,
     refused_or,
     streamed,
@@ -1291,15 +1291,18 @@ REQUEST_SEEDS = [
 
 
 def test_decoders_of_answers_raise_nothing_else() -> None:
-    taken = sum(refused_or(FORMAT.decode_response, body) for body in mutants(SEEDS, 400))
-    taken += sum(refused_or(FORMAT.summary, body) for body in mutants(SEEDS, 200, seed=2))
-    taken += sum(refused_or(lambda body: whole_stream(FORMAT, body), body) for body in mutants(STREAM_SEEDS, 300))
+    taken = sum(refused_or(FORMAT.decode_response, body) for body in mutants(SEEDS, 400, "gemini"))
+    taken += sum(refused_or(FORMAT.summary, body) for body in mutants(SEEDS, 200, "gemini summary"))
+    taken += sum(
+        refused_or(lambda body: whole_stream(FORMAT, body), body)
+        for body in mutants(STREAM_SEEDS, 300, "gemini stream")
+    )
     assert taken > 50
 
 
 def test_decoders_of_requests_raise_nothing_else() -> None:
     taken = 0
-    for body in mutants(REQUEST_SEEDS, 400):
+    for body in mutants(REQUEST_SEEDS, 400, "gemini request"):
         with suppress(InvalidRequest):
             request = FORMAT.decode_request(body, model="m")
             FORMAT.characters(FORMAT.peek(body, model="m"))

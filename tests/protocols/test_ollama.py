@@ -30,7 +30,8 @@ from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound
 from fairlead.protocols.ollama_chat import OllamaChat
 from fairlead.protocols.ollama_generate import OllamaGenerate
-from protocols_outbound import comparable, mutants, raw_events, refused_or, streamed, told, whole_stream, without_ids
+from mutation import mutants
+from protocols_outbound import comparable, raw_events, refused_or, streamed, told, whole_stream, without_ids
 from protocols_recordings import Recording, recordings
 
 CHAT, GENERATE = OllamaChat(), OllamaGenerate()
@@ -421,9 +422,11 @@ PROMPTED = json.dumps(
 
 @pytest.mark.parametrize(("format", "body"), [(CHAT, BODY), (GENERATE, PROMPTED)], ids=["chat", "generate"])
 def test_mutated_answers_are_read_or_refused(format: Any, body: bytes) -> None:
-    assert 20 < sum(refused_or(format.decode_response, each) for each in mutants([body], 400)) < 380
+    assert 20 < sum(refused_or(format.decode_response, each) for each in mutants([body], 400, "ollama")) < 380
     stream = b"\n".join([chat({"thinking": "h"}), chat({"content": "x"}), body, b""])
-    taken = sum(refused_or(lambda each: whole_stream(format, each), each) for each in mutants([stream], 400))
+    taken = sum(
+        refused_or(lambda each: whole_stream(format, each), each) for each in mutants([stream], 400, "ollama stream")
+    )
     assert 20 < taken < 380
-    for each in mutants([body], 100):
+    for each in mutants([body], 100, "ollama error"):
         format.decode_error(418, each)

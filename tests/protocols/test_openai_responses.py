@@ -1,7 +1,6 @@
 """OpenAI's Responses API: every recorded exchange is read and told again, and whatever is malformed is named."""
 
 import json
-import random
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -49,6 +48,7 @@ from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_responses import OpenAIResponses
 from fairlead.protocols.sse import EventCutter, data
+from mutation import Mutator, StreamMutator, seeded
 from protocols_recordings import SHARED, Recording, openai_spec, recordings
 
 FORMAT = OpenAIResponses()
@@ -1356,32 +1356,6 @@ def test_what_another_format_keeps_beside_a_part_may_come_late() -> None:
 
 # ---- what nobody should send
 
-HOSTILE = [
-    b"null", b"true", b"-1", b"1e999", b"9" * 400, b'""', b'"\\ud800"', b'"\xff"', b"[]", b"{}", b"[[]]", b"[null]",
-    b'{"type":5}', b"[" * 600 + b"]" * 600, b'"fairlead:"', b'"reasoning"', b'"message"', b"", b"]", b'"refusal"',
-]  # fmt: skip
-TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
-
-
-def mutated(body: bytes, chance: random.Random) -> bytes:
-    for _ in range(chance.randint(1, 3)):
-        tokens = list(TOKEN.finditer(body))
-        if not tokens:
-            return body
-        one, other = chance.choice(tokens), chance.choice(tokens)
-        match chance.randint(0, 3):
-            case 0:
-                body = body[: one.start()] + chance.choice(HOSTILE) + body[one.end() :]
-            case 1:
-                body = body[: one.start()] + body[one.end() :]
-            case 2:
-                body = body[: one.start()] + other[0] + body[one.end() :]
-            case _:
-                place = chance.randrange(len(body))
-                body = body[:place] + bytes([chance.randrange(256)]) + body[place + 1 :]
-    return body
-
-
 REQUEST = json.dumps(
     {
         "model": "m", "instructions": "a", "stream": True, "max_output_tokens": 9, "text": {"format": {"type": "text"}},
@@ -1399,17 +1373,19 @@ REQUEST = json.dumps(
 ).encode()  # fmt: skip
 
 
-def mutants(count: int) -> None:
-    chance = random.Random(7)
-    whole = FORMAT.encode_response(EVERYTHING)
+def decode_mutants(count: int) -> None:
+    chance = seeded("responses")
+    request_of = Mutator([REQUEST], chance)
+    answer_of = Mutator([FORMAT.encode_response(EVERYTHING)], chance)
     streams = [
         cut(told(tell(EVERYTHING))),
         stream_of(added(0, CUSTOM), delta("custom_tool_call_input", "a"), done(0, CUSTOM)),
     ]
+    events_of = StreamMutator(streams, chance)
     for number in range(count):
         match number % 3:
             case 0:
-                request = mutated(REQUEST, chance)
+                request = request_of()
                 try:
                     taken = FORMAT.peek(request)
                     FORMAT.characters(taken)
@@ -1423,7 +1399,7 @@ def mutants(count: int) -> None:
                 except errors.InvalidRequest:
                     pass
             case 1:
-                body = mutated(whole, chance)
+                body = answer_of()
                 FORMAT.decode_error(500, body)
                 try:
                     FORMAT.summary(body)
@@ -1431,13 +1407,7 @@ def mutants(count: int) -> None:
                 except errors.UpstreamError:
                     pass
             case _:
-                events = list(chance.choice(streams))
-                for _ in range(chance.randint(1, 3)):
-                    at = chance.randrange(len(events))
-                    head, _, rest = events[at].partition(b"\ndata: ")
-                    events[at] = head + b"\ndata: " + mutated(rest.strip(), chance).replace(b"\n", b"") + b"\n\n"
-                if chance.random() < 0.3:
-                    del events[chance.randrange(len(events))]
+                events = events_of()
                 reader = FORMAT.stream_reader()
                 try:
                     for each in events:
@@ -1456,4 +1426,4 @@ def mutants(count: int) -> None:
 
 
 def test_mutants_are_taken_or_refused() -> None:
-    mutants(600)
+    decode_mutants(600)
