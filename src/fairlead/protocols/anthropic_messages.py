@@ -1,6 +1,7 @@
 """Anthropic's messages. https://docs.anthropic.com/en/api/messages
 
-The codecs stand beside this file: `anthropic_request`, `anthropic_answer`, `anthropic_errors`.
+The codecs stand in `codecs`: `anthropic_request` (from clients), `anthropic_asking` (to providers), `anthropic_answer`,
+`anthropic_errors`.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from fairlead.protocols import (
 )
 from fairlead.protocols.codecs import (
     anthropic_answer,
+    anthropic_asking,
     anthropic_carried,
     anthropic_errors,
     anthropic_request,
@@ -108,7 +110,7 @@ class AnthropicMessages:
         return anthropic_request.decode(envelope.split(body, _KNOWN), body)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
-        return anthropic_request.encode(request, default_max_tokens)
+        return anthropic_asking.encode(request, default_max_tokens)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return anthropic_answer.decode(body)

@@ -1,6 +1,6 @@
 """AWS Bedrock's Converse: one format for all its models. What providers speak, not clients.
 
-The codecs stand beside this file: `bedrock_request`, `bedrock_answer`, `bedrock_errors`; its streams are
+The codecs stand in `codecs`: `bedrock_request`, `bedrock_answer`, `bedrock_errors`; its streams are
 `aws_eventstream`. Requests are signed elsewhere.
 https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call.html
 """

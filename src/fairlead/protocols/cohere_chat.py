@@ -1,6 +1,6 @@
 """Cohere's chat, version 2. https://docs.cohere.com/reference/chat
 
-Providers speak it, clients do not. The codecs stand beside this file: `cohere_request`, `cohere_answer`,
+Providers speak it, clients do not. The codecs stand in `codecs`: `cohere_request`, `cohere_answer`,
 `cohere_errors`. The base URL ends in `/v2`.
 """
 

@@ -1,6 +1,6 @@
 """Cohere's chat, version 1, which Cohere keeps for clients that were there before version 2.
 
-https://docs.cohere.com/v1/reference/chat. Providers speak it, clients do not. The codecs stand beside this file:
+https://docs.cohere.com/v1/reference/chat. Providers speak it, clients do not. The codecs stand in `codecs`:
 `cohere_v1_request`, `cohere_v1_answer`, `cohere_errors`. The base URL ends in `/v1`.
 """
 

@@ -7,8 +7,8 @@ The model and whether it streams stand in the address, not in the body, so that 
     POST /v1beta/models/{model}:streamGenerateContent            the same; the answer is a JSON array: `ArrayOfChunks`
     POST /v1beta/models/{model}:countTokens                      decode_count(body), encode_count(tokens)
 
-The codecs stand beside this file: `gemini_request`, `gemini_answer`, `gemini_reply` (answers for clients),
-`gemini_errors`, and what they share.
+The codecs stand in `codecs`: `gemini_request` (from clients), `gemini_asking` (to providers), `gemini_answer`,
+`gemini_reply` (answers for clients), `gemini_errors`, and what they share.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,7 @@ from fairlead.protocols import (
 )
 from fairlead.protocols.codecs import (
     gemini_answer,
+    gemini_asking,
     gemini_errors,
     gemini_parts,
     gemini_reply,
@@ -126,7 +127,7 @@ class Gemini:
         return gemini_request.decode(taken.fields, model=taken.model or "", stream=taken.stream)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
-        return gemini_request.encode(request)
+        return gemini_asking.encode(request)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return gemini_answer.decode(body)

@@ -1,6 +1,6 @@
 """Ollama's own chat. https://docs.ollama.com/api/chat
 
-Providers speak it, clients do not. The codecs stand beside this file: `ollama_request`, `ollama_answer`. The base URL
+Providers speak it, clients do not. The codecs stand in `codecs`: `ollama_request`, `ollama_answer`. The base URL
 ends in `/api`.
 """
 

@@ -1,7 +1,7 @@
 """OpenAI's chat completions, as OpenAI and everybody compatible with it speak them.
 
-https://platform.openai.com/docs/api-reference/chat. The codecs stand beside this file: `openai_request`,
-`openai_answer`, `openai_usage`, `openai_errors`.
+https://platform.openai.com/docs/api-reference/chat. The codecs stand in `codecs`: `openai_request`
+(from clients), `openai_asking` (to providers), `openai_answer`, `openai_usage`, `openai_errors`.
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ from fairlead.protocols import (
 )
 from fairlead.protocols.codecs import (
     openai_answer,
+    openai_asking,
     openai_calls,
     openai_errors,
     openai_request,
@@ -103,7 +104,7 @@ class OpenAIChat:
         return openai_request.decode(fields, body)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
-        return openai_request.encode(request)
+        return openai_asking.encode(request)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return openai_answer.decode(body)

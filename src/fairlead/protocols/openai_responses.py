@@ -1,6 +1,6 @@
 """OpenAI's Responses API, as OpenAI and those compatible with it speak it.
 
-https://platform.openai.com/docs/api-reference/responses. The codecs stand beside this file: `responses_items` (what
+https://platform.openai.com/docs/api-reference/responses. The codecs stand in `codecs`: `responses_items` (what
 conversations are made of), `responses_request` (from clients), `responses_asking` (to providers), `responses_answer`
 (from providers), `responses_telling` (to clients), `responses_errors`.
 """

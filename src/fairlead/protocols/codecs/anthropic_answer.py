@@ -31,13 +31,8 @@ from fairlead.chat import (
 from fairlead.errors import FairleadError, UpstreamBroken
 from fairlead.protocols import counting, sse
 from fairlead.protocols.codecs import anthropic_carried, anthropic_citations, anthropic_errors
-from fairlead.protocols.codecs.anthropic_request import (
-    NAME,
-    Block,
-    encoded_block,
-    input_of,
-    part_of,
-)
+from fairlead.protocols.codecs.anthropic_asking import encoded_block, input_of
+from fairlead.protocols.codecs.anthropic_request import NAME, Block, part_of
 from fairlead.protocols.envelope import NULL, given
 
 _REASONS: dict[str, FinishReason] = {
