@@ -1,4 +1,4 @@
-"""What the tests of formats that only providers speak have in common."""
+"""What the tests of formats have in common, most of all of those that only providers speak."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -6,9 +6,27 @@ from typing import Any
 
 import msgspec
 
-from fairlead.chat import Event, PartDelta, PartEnd, PartStart, Response, ToolUse, fold
+from fairlead.chat import Event, Message, PartDelta, PartEnd, PartStart, Request, Response, Text, ToolUse, fold
 from fairlead.errors import UpstreamError
-from fairlead.protocols import Outbound
+from fairlead.protocols import Encoded, Outbound
+
+
+class Asking:
+    """What a provider of `format` is asked with; where no messages are told, a user says "hi"."""
+
+    def __init__(self, format: Outbound, model: str) -> None:
+        self.format, self.model = format, model
+
+    def encoded(self, *messages: Message, format: Outbound | None = None, **facts: Any) -> Encoded:
+        request = Request(self.model, messages or (Message("user", (Text("hi"),)),), **facts)
+        return (format or self.format).encode_request(request, default_max_tokens=4096)
+
+    def sent(self, *messages: Message, **facts: Any) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.encoded(*messages, **facts).body)
+        return body
+
+    def dropped(self, *messages: Message, **facts: Any) -> tuple[str, ...]:
+        return self.encoded(*messages, **facts).dropped
 
 
 def raw_events(format: Outbound, stream: bytes, size: int = 1 << 20) -> list[bytes]:

@@ -43,6 +43,7 @@ from fairlead.protocols import CONTENT, DONE
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.codecs import anthropic_request
 from fairlead.protocols.sse import EventCutter
+from protocols_outbound import raw_events
 from protocols_recordings import Recording, recordings
 
 FORMAT = AnthropicMessages()
@@ -52,17 +53,9 @@ MODEL = "claude-sonnet-4-5"
 SIGNED = Reasoning("hm", "c2ln", protocol=NAME)
 
 
-def raw_events(stream: bytes, size: int = 1 << 20) -> list[bytes]:
-    """The raw events of `stream`, which arrives in chunks of `size` bytes."""
-    cutter = EventCutter(1 << 25)
-    events = [event for at in range(0, len(stream), size) for event in cutter.feed(stream[at : at + size])]
-    rest = cutter.finish()
-    return [*events, rest + b"\n\n"] if rest else events
-
-
 def heard(stream: bytes, size: int = 1 << 20) -> list[Event]:
     decode = FORMAT.event_decoder()
-    return [told for event in [*raw_events(stream, size), b""] for told in decode(event)]
+    return [told for event in [*raw_events(FORMAT, stream, size), b""] for told in decode(event)]
 
 
 def told(events: Iterable[Event]) -> bytes:
@@ -84,7 +77,7 @@ def ending(reason: str = "end_turn", **usage: int) -> bytes:
 
 
 def data_of(stream: bytes) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(raw.split(b"\ndata: ")[1]) for raw in raw_events(stream)]
+    return [msgspec.json.decode(raw.split(b"\ndata: ")[1]) for raw in raw_events(FORMAT, stream)]
 
 
 def asked(*messages: Message, **facts: Any) -> Any:
@@ -197,7 +190,7 @@ def test_a_recorded_stream_means_the_same_wherever_it_is_cut_and_when_told_again
 @pytest.mark.parametrize("recording", recordings("anthropic", ["chat_stream"]))
 def test_reading_along_a_recorded_stream_finds_what_decoding_it_finds(recording: Recording):
     reader, flags = FORMAT.stream_reader(), []
-    for raw in raw_events(recording.response):
+    for raw in raw_events(FORMAT, recording.response):
         flags.append(reader.see(raw))
         if flags[-1] & DONE:  # some files hold several answers, one after the other
             break

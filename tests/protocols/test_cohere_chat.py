@@ -16,7 +16,6 @@ from fairlead.chat import (
     Opaque,
     Part,
     Reasoning,
-    Request,
     Response,
     ResponseFormat,
     Text,
@@ -32,14 +31,7 @@ from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound, is_wire
 from fairlead.protocols.cohere_chat import CohereChat
 from mutation import mutants
-from protocols_outbound import (
-    comparable,
-    raw_events,
-    refused_or,
-    streamed,
-    told,
-    whole_stream,
-)
+from protocols_outbound import Asking, comparable, raw_events, refused_or, streamed, told, whole_stream
 from protocols_recordings import Recording, recordings, whatever_was_asked
 from work import grows_with_its_size
 
@@ -49,20 +41,8 @@ MODEL = "command-a-03-2025"
 USER = Message("user", (Text("hi"),))
 CALL = ToolUse("c1", "look", '{"at":1}')
 TOOL = Tool("look", "Looks.", Raw(b'{"type":"object","properties":{"at":{"type":"integer"}}}'))
-
-
-def sent(*messages: Message, **facts: Any) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(encoded(*messages, **facts).body)
-    return body
-
-
-def encoded(*messages: Message, **facts: Any) -> Any:
-    return FORMAT.encode_request(Request(MODEL, messages or (USER,), **facts), default_max_tokens=4096)
-
-
-def dropped(*messages: Message, **facts: Any) -> tuple[str, ...]:
-    names: tuple[str, ...] = encoded(*messages, **facts).dropped
-    return names
+asking = Asking(FORMAT, MODEL)
+encoded, sent, dropped = asking.encoded, asking.sent, asking.dropped
 
 
 def turns(*messages: Message) -> Any:

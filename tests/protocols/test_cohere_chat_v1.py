@@ -12,7 +12,6 @@ from fairlead.chat import (
     Message,
     Opaque,
     Reasoning,
-    Request,
     Response,
     ResponseFormat,
     Text,
@@ -28,15 +27,7 @@ from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound
 from fairlead.protocols.cohere_chat_v1 import CohereChatV1
 from mutation import mutants
-from protocols_outbound import (
-    comparable,
-    raw_events,
-    refused_or,
-    streamed,
-    told,
-    whole_stream,
-    without_ids,
-)
+from protocols_outbound import Asking, comparable, raw_events, refused_or, streamed, told, whole_stream, without_ids
 from protocols_recordings import Recording, recordings, whatever_was_asked
 
 FORMAT = CohereChatV1()
@@ -45,20 +36,8 @@ MODEL = "command-r-08-2024"
 USER = Message("user", (Text("hi"),))
 CALL = ToolUse("c1", "look", '{"at":1}')
 TOOL = Tool("look", "Looks.", Raw(b'{"type":"object","properties":{"at":{"type":"integer"}},"required":["at"]}'))
-
-
-def encoded(*messages: Message, **facts: Any) -> Any:
-    return FORMAT.encode_request(Request(MODEL, messages or (USER,), **facts), default_max_tokens=4096)
-
-
-def sent(*messages: Message, **facts: Any) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(encoded(*messages, **facts).body)
-    return body
-
-
-def dropped(*messages: Message, **facts: Any) -> tuple[str, ...]:
-    names: tuple[str, ...] = encoded(*messages, **facts).dropped
-    return names
+asking = Asking(FORMAT, MODEL)
+encoded, sent, dropped = asking.encoded, asking.sent, asking.dropped
 
 
 def test_it_is_a_format_that_only_providers_speak() -> None:

@@ -19,7 +19,7 @@ from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.counting import COUNTING, TABLE, USAGE, Row
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
-from fairlead.protocols.sse import EventCutter
+from protocols_outbound import raw_events
 from protocols_recordings import SHARED, Recording, require_shared
 
 WIRES: dict[str, Any] = {
@@ -97,7 +97,7 @@ def readings(wire: Any, recording: Recording, events: bool) -> Iterator[Usage | 
         if hasattr(wire, "decode_response"):
             yield wire.decode_response(recording.response).usage
         return
-    raw = cut(recording.response)
+    raw = raw_events(wire, recording.response)
     yield read_along(wire.stream_reader(), raw)
     if hasattr(wire, "event_decoder"):
         decode = wire.event_decoder()
@@ -118,13 +118,6 @@ def read_along(reader: StreamReader, events: Iterable[bytes]) -> Usage | None:
     except UpstreamError:
         pass
     return reader.summary.usage
-
-
-def cut(stream: bytes) -> list[bytes]:
-    cutter = EventCutter(1 << 25)
-    found = cutter.feed(stream)
-    rest = cutter.finish()
-    return [*found, rest + b"\n\n"] if rest else found
 
 
 def chunks(recording: Recording) -> list[Any]:

@@ -15,7 +15,6 @@ from fairlead.chat import (
     Message,
     Opaque,
     Reasoning,
-    Request,
     ResponseFormat,
     Text,
     Thinking,
@@ -31,7 +30,7 @@ from fairlead.protocols import is_inbound, is_outbound
 from fairlead.protocols.ollama_chat import OllamaChat
 from fairlead.protocols.ollama_generate import OllamaGenerate
 from mutation import mutants
-from protocols_outbound import comparable, raw_events, refused_or, streamed, told, whole_stream, without_ids
+from protocols_outbound import Asking, comparable, raw_events, refused_or, streamed, told, whole_stream, without_ids
 from protocols_recordings import Recording, recordings
 
 CHAT, GENERATE = OllamaChat(), OllamaGenerate()
@@ -42,20 +41,8 @@ CALL = ToolUse("c1", "look", '{"at":1}')
 TOOL = Tool("look", "Looks.", Raw(b'{"type":"object","properties":{"at":{"type":"integer"}}}'))
 IMAGE = Media("image", "image/png", data="QQ==")
 USED = {"prompt_eval_count": 10, "eval_count": 3}
-
-
-def encoded(*messages: Message, format: Any = CHAT, **facts: Any) -> Any:
-    return format.encode_request(Request(MODEL, messages or (USER,), **facts), default_max_tokens=4096)
-
-
-def sent(*messages: Message, format: Any = CHAT, **facts: Any) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(encoded(*messages, format=format, **facts).body)
-    return body
-
-
-def dropped(*messages: Message, format: Any = CHAT, **facts: Any) -> tuple[str, ...]:
-    names: tuple[str, ...] = encoded(*messages, format=format, **facts).dropped
-    return names
+asking = Asking(CHAT, MODEL)
+encoded, sent, dropped = asking.encoded, asking.sent, asking.dropped
 
 
 def turns(*messages: Message) -> Any:

@@ -42,6 +42,7 @@ from fairlead.chat import (
 from fairlead.protocols import CONTENT, DONE, USAGE_ONLY
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.sse import EventCutter, data
+from protocols_outbound import comparable, raw_events
 from protocols_recordings import Recording, openai_spec, recordings
 
 CHAT = OpenAIChat()
@@ -80,13 +81,6 @@ def delta(reason: str | None = None, **said: Any) -> bytes:
 END = b"data: [DONE]\n\n"
 
 
-def cut(stream: bytes) -> list[bytes]:
-    cutter = EventCutter(1 << 25)
-    events = cutter.feed(stream)
-    rest = cutter.finish()
-    return [*events, rest + b"\n\n"] if rest else events
-
-
 def decoded(events: Iterable[bytes]) -> list[Event]:
     decode = CHAT.event_decoder()
     return [word for raw in [*events, b""] for word in decode(raw)]
@@ -98,17 +92,12 @@ def encoded(words: Iterable[Event], *, include_usage: bool = True) -> bytes:
 
 
 def payloads(stream: bytes) -> list[dict[str, Any]]:
-    return [json.loads(data(raw)) for raw in cut(stream) if data(raw) != b"[DONE]"]
-
-
-def plain(words: Any) -> Any:
-    """Words as plain values, so that raw JSON compares by what it says."""
-    return msgspec.json.decode(msgspec.json.encode(words))
+    return [json.loads(data(raw)) for raw in raw_events(CHAT, stream) if data(raw) != b"[DONE]"]
 
 
 def meaning(response: Response) -> Any:
     """All that must survive being told again: the provider's spelling of the reason may change."""
-    return plain(msgspec.structs.replace(response, raw_reason=None))
+    return comparable(msgspec.structs.replace(response, raw_reason=None))
 
 
 # ---- looking, without translating
@@ -381,10 +370,10 @@ def test_a_recorded_answer_means_the_same_when_it_is_told_again(recording: Recor
 
 @pytest.mark.parametrize("recording", recordings("openai", ["chat_stream"]))
 def test_a_recorded_stream_means_the_same_when_it_is_told_again(recording: Recording) -> None:
-    words = decoded(cut(recording.response))
+    words = decoded(raw_events(CHAT, recording.response))
     told = encoded(words)
     assert openai_spec().stream_errors("CreateChatCompletionStreamResponse", told.decode()) == []
-    assert meaning(fold(decoded(cut(told)))) == meaning(fold(words))
+    assert meaning(fold(decoded(raw_events(CHAT, told)))) == meaning(fold(words))
     chunks = payloads(told)
     assert told.endswith(END)
     assert {chunk["id"] for chunk in chunks} == {fold(words).id}
@@ -411,7 +400,7 @@ def test_a_recorded_stream_is_the_same_wherever_its_chunks_end(recording: Record
 
 @pytest.mark.parametrize("recording", recordings("openai", ["chat_stream"]))
 def test_reading_along_finds_what_translating_finds(recording: Recording) -> None:
-    events = cut(recording.response)
+    events = raw_events(CHAT, recording.response)
     flags, summary = seen(*events)
     response = fold(decoded(events))
     assert (summary.id, summary.model, summary.usage, summary.finish_reason) == (
@@ -441,7 +430,7 @@ def test_every_compatible_vendors_traffic_is_read(vendor: str) -> None:
             continue
         response = read(recording)
         assert response.parts or response.usage or response.finish_reason, recording.id
-        assert fold(decoded(cut(encoded(tell(response))))).usage == response.usage
+        assert fold(decoded(raw_events(CHAT, encoded(tell(response))))).usage == response.usage
 
 
 def read(recording: Recording) -> Response:
@@ -449,7 +438,7 @@ def read(recording: Recording) -> Response:
     if "/chat_stream/" not in recording.id:
         CHAT.summary(recording.response)
         return CHAT.decode_response(recording.response)
-    events = cut(recording.response)
+    events = raw_events(CHAT, recording.response)
     response = fold(decoded(events))
     assert seen(*events)[1].usage == response.usage
     return response
@@ -803,10 +792,10 @@ def test_an_answer_survives_being_told_and_read(response: Response) -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(responses)
 def test_a_stream_survives_being_told_and_read(response: Response) -> None:
-    raw_events = cut(encoded(tell(response))) if response.parts else []
-    if raw_events:
-        assert meaning(fold(decoded(raw_events))) == meaning(response)
-        assert seen(*raw_events)[1].usage == response.usage
+    if response.parts:
+        events = raw_events(CHAT, encoded(tell(response)))
+        assert meaning(fold(decoded(events))) == meaning(response)
+        assert seen(*events)[1].usage == response.usage
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -967,7 +956,7 @@ def test_annotations_are_citations_and_go_back_as_they_came() -> None:
     citations = (cited(0, 1), cited(content="its words"), Citation(raw=Opaque("openai-chat", Raw(b'{"type":"file"}'))))
     own = Response("c", "m", (Text("x", citations=citations),), "stop", created=5)
     assert meaning(CHAT.decode_response(CHAT.encode_response(own))) == meaning(own)
-    assert meaning(fold(decoded(cut(encoded(tell(own)))))) == meaning(own)
+    assert meaning(fold(decoded(raw_events(CHAT, encoded(tell(own)))))) == meaning(own)
 
 
 def test_citations_of_other_formats_are_told_as_annotations_where_they_have_an_address() -> None:
@@ -1008,7 +997,7 @@ def test_annotations_of_odd_shapes_break_nothing(odd: Any) -> None:
     (part,) = CHAT.decode_response(body(choices=[{"index": 0, "message": message, "finish_reason": "stop"}])).parts
     assert isinstance(part, Text)
     assert all(citation.url is None for citation in part.citations)
-    assert plain(fold(decoded([delta(content="x", annotations=odd), delta("stop")])).parts) == plain((part,))
+    assert comparable(fold(decoded([delta(content="x", annotations=odd), delta("stop")])).parts) == comparable((part,))
 
 
 def test_a_request_tells_its_own_annotations_and_names_the_others() -> None:
@@ -1020,7 +1009,7 @@ def test_a_request_tells_its_own_annotations_and_names_the_others() -> None:
     (message,) = json.loads(found.body)["messages"]
     assert message["annotations"] == [json.loads(bytes(own.raw.raw))]
     again = CHAT.decode_request(found.body).messages[0].parts
-    assert plain(again) == plain((Text("x", citations=(own,)),))
+    assert comparable(again) == comparable((Text("x", citations=(own,)),))
 
 
 def test_annotations_of_a_request_stand_at_the_text_they_begin_in() -> None:
@@ -1038,10 +1027,13 @@ def test_what_another_format_keeps_beside_a_call_comes_back_with_it_and_passes_t
     own = Opaque("openai-chat", Raw(b'{"extra_content":{"google":{"thought_signature":"s"}}}'))
     calls = (ToolUse("a", "f", "{}", extra=kept), ToolUse("b", "g", "{}", extra=own), ToolUse("c", "h", "{}"))
     response = Response("c", "m", calls, "tool_use", created=5)
-    for shown in (CHAT.encode_response(response), CHAT.encode_response(fold(decoded(cut(encoded(tell(response))))))):
+    for shown in (
+        CHAT.encode_response(response),
+        CHAT.encode_response(fold(decoded(raw_events(CHAT, encoded(tell(response)))))),
+    ):
         message = json.loads(shown)["choices"][0]["message"]
         asked_again = body(messages=[{"role": "user", "content": "?"}, message])
-        assert plain(CHAT.decode_request(asked_again).messages[1].parts) == plain(calls)
+        assert comparable(CHAT.decode_request(asked_again).messages[1].parts) == comparable(calls)
         sent = CHAT.patch(CHAT.peek(asked_again), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
         beside = [call.get("extra_content") for call in json.loads(sent)["messages"][1]["tool_calls"]]
         assert beside == [None, {"google": {"thought_signature": "s"}}, None]
@@ -1071,7 +1063,7 @@ def test_events_carry_their_parts_as_they_come() -> None:
 
 
 def through_a_stream(*parts: Any) -> tuple[Any, ...]:
-    return fold(decoded(cut(encoded(tell(Response("c", "m", parts, "stop", created=5)))))).parts
+    return fold(decoded(raw_events(CHAT, encoded(tell(Response("c", "m", parts, "stop", created=5)))))).parts
 
 
 def test_a_redacted_thought_is_told_once_in_a_stream() -> None:
@@ -1089,7 +1081,7 @@ def test_a_signature_that_comes_after_its_thought_keeps_its_protocol() -> None:
         Start("c", "m"), PartStart(0, Reasoning(protocol=ANTHROPIC)), PartDelta(0, "hm"),
         PartDelta(0, signature="SIG"), Finish("stop"),
     ]  # fmt: skip
-    assert fold(decoded(cut(encoded(words)))).parts == (Reasoning("hm", "SIG", protocol=ANTHROPIC),)
+    assert fold(decoded(raw_events(CHAT, encoded(words)))).parts == (Reasoning("hm", "SIG", protocol=ANTHROPIC),)
 
 
 def test_the_pieces_of_a_thought_that_a_client_gathered_are_one_thought() -> None:
@@ -1239,7 +1231,7 @@ def test_an_error_is_spelt_as_openai_spells_it() -> None:
 
 @pytest.mark.parametrize(("error", "retryable"), [(errors.Overloaded(), True), (errors.UpstreamBroken(), False)])
 def test_an_error_that_ends_a_stream_says_whether_to_try_again(error: errors.UpstreamError, retryable: bool) -> None:
-    (raw,) = cut(CHAT.encode_error_event(error))
+    (raw,) = raw_events(CHAT, CHAT.encode_error_event(error))
     told = json.loads(data(raw))["error"]
     assert (told["retryable"], told["code"], told["message"]) == (retryable, error.code, str(error))
 

@@ -47,8 +47,9 @@ from fairlead.protocols import CONTENT, DONE
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_responses import OpenAIResponses
-from fairlead.protocols.sse import EventCutter, data
+from fairlead.protocols.sse import data
 from mutation import Mutator, StreamMutator, seeded
+from protocols_outbound import comparable, raw_events
 from protocols_recordings import SHARED, Recording, openai_spec, recordings
 
 FORMAT = OpenAIResponses()
@@ -63,17 +64,9 @@ STREAMED = [found for vendor in VENDORS for found in recordings(vendor, ["respon
 OTHER_WORDS = {"openai/responses_stream/fx-openai-shell-container.1"}
 
 
-def cut(stream: bytes, size: int = 1 << 20) -> list[bytes]:
-    """The raw events of `stream`, which arrives in chunks of `size` bytes."""
-    cutter = EventCutter(1 << 25)
-    events = [event for at in range(0, len(stream), size) for event in cutter.feed(stream[at : at + size])]
-    rest = cutter.finish()
-    return [*events, rest] if rest else events
-
-
 def heard(stream: bytes | list[bytes], *, end: bool = True) -> list[Event]:
     decode = FORMAT.event_decoder()
-    events = cut(stream) if isinstance(stream, bytes) else stream
+    events = raw_events(FORMAT, stream) if isinstance(stream, bytes) else stream
     return [told for event in [*events, *([b""] if end else [])] for told in decode(event)]
 
 
@@ -83,17 +76,12 @@ def told(events: Iterable[Event], request: Request | None = None) -> bytes:
 
 
 def payloads(stream: bytes | list[bytes]) -> list[dict[str, Any]]:
-    events = cut(stream) if isinstance(stream, bytes) else stream
+    events = raw_events(FORMAT, stream) if isinstance(stream, bytes) else stream
     return [json.loads(data(event)) for event in events if data(event) not in (b"", b"[DONE]")]
 
 
 def event(type: str, **fields: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (type.encode(), json.dumps({"type": type, **fields}).encode())
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON, so that Raw compares by what it says."""
-    return json.loads(msgspec.json.encode(value))
 
 
 def understood(**fields: Any) -> Request:
@@ -168,8 +156,8 @@ def test_a_recorded_request_means_the_same_when_asked_again(recording: Recording
     request = FORMAT.decode_request(body)
     told = FORMAT.encode_request(request, default_max_tokens=1)
     again = FORMAT.decode_request(told.body)
-    assert plain(again.messages) == plain(request.messages)
-    assert plain(settings_of(again)) == plain(settings_of(request))
+    assert comparable(again.messages) == comparable(request.messages)
+    assert comparable(settings_of(again)) == comparable(settings_of(request))
     assert told.dropped == ()
     sent = json.loads(told.body)
     assert sent["store"] is False
@@ -242,7 +230,7 @@ def check_answer(response: Response, body: dict[str, Any], vendor: str) -> None:
     assert [(each.url, each.start, each.end) for each in citations] == [
         (each.get("url"), each.get("start_index"), each.get("end_index")) for each in annotations
     ]
-    assert [plain(each.raw.raw) for each in citations if each.raw] == annotations
+    assert [comparable(each.raw.raw) for each in citations if each.raw] == annotations
 
 
 @pytest.mark.parametrize("recording", WHOLE)
@@ -253,11 +241,11 @@ def test_a_recorded_answer_is_read_and_means_the_same_when_told_again(recording:
     summary = FORMAT.summary(recording.response)
     assert (summary.id, summary.model, summary.usage) == (response.id, response.model, response.usage)
     assert summary.finish_reason == response.raw_reason
-    assert plain(fold(tell(response))) == plain(response)
+    assert comparable(fold(tell(response))) == comparable(response)
     if response.finish_reason is None:
         return
     told = FORMAT.encode_response(response)
-    assert plain(FORMAT.decode_response(told).parts) == plain(response.parts)
+    assert comparable(FORMAT.decode_response(told).parts) == comparable(response.parts)
     wrong = openai_spec().errors("Response", json.loads(told))
     assert wrong == [] or openai_spec(as_served=True).errors("Response", body) != []
 
@@ -294,7 +282,7 @@ def test_a_recorded_stream_means_the_same_when_told_again(recording: Recording) 
     request = understood(tools=[{"type": "x_search"}]) if "x-search" in recording.id else None
     stream = told(events, request)
     again = fold(heard(stream))
-    assert plain(again.parts) == plain(fold(events).parts)
+    assert comparable(again.parts) == comparable(fold(events).parts)
     assert (again.usage, again.finish_reason) == (fold(events).usage, fold(events).finish_reason)
     assert "x-search" in recording.id or openai_spec().stream_errors("ResponseStreamEvent", stream.decode()) == []
     check_order(stream, sdk="x-search" not in recording.id)  # its citations lack what the SDK wants
@@ -305,10 +293,10 @@ def test_reading_along_finds_what_translating_finds(recording: Recording) -> Non
     reader = FORMAT.stream_reader()
     if recording.id.endswith("fx-openai-error.1"):
         with pytest.raises(errors.OutOfCredit):
-            [reader.see(each) for each in cut(recording.response)]
+            [reader.see(each) for each in raw_events(FORMAT, recording.response)]
         return
     flags, response = [], fold(heard(recording.response))
-    for each in cut(recording.response):
+    for each in raw_events(FORMAT, recording.response):
         flags.append(reader.see(each))
         if flags[-1] & DONE:
             break
@@ -325,7 +313,7 @@ def test_reading_along_finds_what_translating_finds(recording: Recording) -> Non
 @pytest.mark.parametrize("recording", STREAMED[:12])
 def test_a_stream_means_the_same_wherever_its_chunks_end(recording: Recording, size: int) -> None:
     stream = recording.response[:20_000]
-    assert cut(stream, size) == cut(stream)
+    assert raw_events(FORMAT, stream, size) == raw_events(FORMAT, stream)
 
 
 def of_errors() -> list[Any]:
@@ -421,7 +409,7 @@ def test_calls_and_their_results_are_turns_of_the_assistant_and_its_tools() -> N
         {"type": "function_call_output", "call_id": "c1", "output": "1"},
         {"type": "function_call_output", "call_id": "c2", "output": [CONTENTS["image as data"][0]]},
     )
-    assert plain(turns) == plain(
+    assert comparable(turns) == comparable(
         (
             Message("user", (Text("Hi"),)),
             Message(
@@ -479,7 +467,7 @@ def test_an_item_that_only_this_format_knows_is_opaque_in_its_place(kind: str, r
     item = {"type": kind, "id": "x_1", "call_id": None, "output": {"a": [1]}, "arguments": {"b": 2}, "content": 5}
     turns = items({"role": "user", "content": "Hi"}, item, {"role": "user", "content": "And?"})
     assert [turn.role for turn in turns] == ["user", role, "user"]
-    assert plain(turns[1].parts) == plain((own(item),))
+    assert comparable(turns[1].parts) == comparable((own(item),))
     assert asked(*turns)["input"][1] == item
     for other in (OpenAIChat(), AnthropicMessages()):
         assert kind in other.encode_request(Request(MODEL, turns), default_max_tokens=9).dropped
@@ -573,9 +561,9 @@ def test_settings_are_words() -> None:
     assert (request.max_tokens, request.temperature, request.top_p, request.stream) == (100, 0.5, 0.9, True)
     assert (request.user, request.service_tier, request.parallel_tool_calls) == ("u", "flex", False)
     assert request.thinking == Thinking(True, "low")
-    assert plain(request.response_format) == plain(ResponseFormat("json_schema", "n", raw(schema), True))
-    assert plain(request.tools) == plain((Tool("f", "d", raw(schema), True),))
-    assert plain({name: each.raw for name, each in request.extra.items()}) == {
+    assert comparable(request.response_format) == comparable(ResponseFormat("json_schema", "n", raw(schema), True))
+    assert comparable(request.tools) == comparable((Tool("f", "d", raw(schema), True),))
+    assert comparable({name: each.raw for name, each in request.extra.items()}) == {
         "metadata": {"a": "b"}, "include": ["x"], "text": {"verbosity": "low"}, "reasoning": {"summary": "auto"},
         "top_logprobs": 2, "truncation": "auto", "prompt_cache_key": "k", "safety_identifier": "s",
         "max_tool_calls": 3, "stream_options": {"include_obfuscation": False}, "prompt": {"id": "p"},
@@ -676,7 +664,7 @@ def test_a_cache_mark_is_everybodys_and_returns_as_it_came() -> None:
     (turn,) = items({"role": "user", "content": content})
     (part,) = turn.parts
     assert isinstance(part, Text)
-    assert plain(part.cache) == {"type": "ephemeral"}
+    assert comparable(part.cache) == {"type": "ephemeral"}
     assert asked(turn)["input"][0]["content"] == content
     assert dropped(turn) == ()
     assert dropped(Message("user", (Text("a", cache=raw({"type": "ephemeral"})),))) == ("cache_control",)
@@ -927,7 +915,7 @@ def test_a_part_that_was_not_told_in_deltas_is_told_at_its_end() -> None:
     whole = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]}
     assert parts(added(0, {**whole, "summary": []}), done(0, whole)) == (Reasoning("hm", "rs_1", protocol=NAME),)
     assert parts(output=[message(said("Hello"))]) == (Text("Hello"),)
-    assert plain(parts(done(0, {**CUSTOM, "input": "a"}))) == plain(
+    assert comparable(parts(done(0, {**CUSTOM, "input": "a"}))) == comparable(
         (ToolUse("c", "patch", '{"input":"a"}', extra=own({"custom_tool_call": True})),)
     )
 
@@ -1275,7 +1263,7 @@ def test_an_error_within_a_stream_goes_on_counting() -> None:
 )
 def test_another_formats_stream_is_told_in_this_one(other: Any, recording: Recording) -> None:
     decode = other.event_decoder()
-    events = [each for raw in [*cut(recording.response), b""] for each in decode(raw)]
+    events = [each for raw in [*raw_events(FORMAT, recording.response), b""] for each in decode(raw)]
     stream = told(events)
     check_order(stream)
     assert openai_spec().stream_errors("ResponseStreamEvent", stream.decode()) == []
@@ -1328,19 +1316,19 @@ ANSWERS = st.builds(
 def brought_back(output: list[Any]) -> Any:
     """What a client that keeps the items of an answer says in its next request."""
     (turn,) = items(*output) or (Message("assistant", ()),)
-    return plain(turn.parts)
+    return comparable(turn.parts)
 
 
 @settings(max_examples=100, deadline=None)
 @given(ANSWERS)
 def test_a_client_brings_back_all_that_was_told(response: Response) -> None:
     whole = json.loads(FORMAT.encode_response(response))
-    assert brought_back(whole["output"]) == plain(response.parts)
+    assert brought_back(whole["output"]) == comparable(response.parts)
     stream = told(tell(response))
     check_order(stream)
     last = payloads(stream)[-1]["response"]
     # An addition beside a call comes when the call has begun, or not: it is the same in the end.
-    assert brought_back(last["output"]) == plain(response.parts)
+    assert brought_back(last["output"]) == comparable(response.parts)
     assert facts_of(fold(heard(stream)))[:3] == facts_of(response)[:3]
 
 
@@ -1351,7 +1339,7 @@ def test_what_another_format_keeps_beside_a_part_may_come_late() -> None:
     ]  # fmt: skip
     stream = told(events)
     check_order(stream)
-    assert brought_back(payloads(stream)[-1]["response"]["output"]) == plain(fold(events).parts)
+    assert brought_back(payloads(stream)[-1]["response"]["output"]) == comparable(fold(events).parts)
 
 
 # ---- what nobody should send
@@ -1378,7 +1366,7 @@ def decode_mutants(count: int) -> None:
     request_of = Mutator([REQUEST], chance)
     answer_of = Mutator([FORMAT.encode_response(EVERYTHING)], chance)
     streams = [
-        cut(told(tell(EVERYTHING))),
+        raw_events(FORMAT, told(tell(EVERYTHING))),
         stream_of(added(0, CUSTOM), delta("custom_tool_call_input", "a"), done(0, CUSTOM)),
     ]
     events_of = StreamMutator(streams, chance)
