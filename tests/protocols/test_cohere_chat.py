@@ -597,7 +597,7 @@ parts = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(parts, st.integers(1, 4))
 def test_a_stream_tells_what_a_whole_answer_does(said: list[Part], size: int) -> None:
     """Thoughts and texts first, as blocks, then calls."""

@@ -764,19 +764,19 @@ def offer(feeds: list[Feed], body: Any) -> None:
             each.decode(body)
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(changed(CHAT_REQUESTS))
 def test_any_value_in_any_place_of_a_chat_request(body: Any) -> None:
     offer(of_requests(WIRES["openai-chat"]), json(body))
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(changed(MESSAGES_REQUESTS))
 def test_any_value_in_any_place_of_a_messages_request(body: Any) -> None:
     offer(of_requests(WIRES["anthropic-messages"]), json(body))
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(changed([*CHAT_ANSWERS, *ERRORS]), changed(CHAT_ANSWERS[1]["choices"][0]["message"]))  # type: ignore[index]
 def test_any_value_in_any_place_of_a_chat_answer(body: Any, delta: Any) -> None:
     offer(of_answers(WIRES["openai-chat"]), json(body))
@@ -787,7 +787,7 @@ def test_any_value_in_any_place_of_a_chat_answer(body: Any, delta: Any) -> None:
 EVENTS = [msgspec.json.decode(sse.data(event)) for stream in MESSAGES_STREAMS for event in stream]
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(changed([*MESSAGES_ANSWERS, *ERRORS]), st.lists(changed(EVENTS), max_size=3))
 def test_any_value_in_any_place_of_a_messages_answer(body: Any, events: list[Any]) -> None:
     wire = WIRES["anthropic-messages"]

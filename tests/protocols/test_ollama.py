@@ -321,7 +321,7 @@ calls = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts, texts, calls, st.integers(1, 3))
 def test_a_stream_tells_what_a_whole_answer_does(thought: str, text: str, said: Any, size: int) -> None:
     facts = {"done": True, "done_reason": "stop", **USED}

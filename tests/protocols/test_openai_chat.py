@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -729,7 +729,6 @@ def test_a_request_that_cannot_be_translated_is_refused_naming_the_field(fields:
     assert caught.value.param == param
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)),
     st.data(),
@@ -783,13 +782,11 @@ responses = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(responses)
 def test_an_answer_survives_being_told_and_read(response: Response) -> None:
     assert meaning(CHAT.decode_response(CHAT.encode_response(response))) == meaning(response)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(responses)
 def test_a_stream_survives_being_told_and_read(response: Response) -> None:
     if response.parts:
@@ -798,7 +795,6 @@ def test_a_stream_survives_being_told_and_read(response: Response) -> None:
         assert seen(*events)[1].usage == response.usage
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(responses)
 def test_a_whole_answer_and_a_stream_say_the_same(response: Response) -> None:
     whole = CHAT.decode_response(CHAT.encode_response(response))
@@ -1214,7 +1210,6 @@ def test_an_upstreams_error_means(status: int, body: bytes, kind: type[errors.Up
     assert error.message == message
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(400, 599), st.binary() | st.text().map(str.encode))
 def test_no_body_of_an_error_breaks_its_reading(status: int, body: bytes) -> None:
     assert isinstance(CHAT.decode_error(status, body), errors.UpstreamError)

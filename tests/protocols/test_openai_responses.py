@@ -1319,7 +1319,7 @@ def brought_back(output: list[Any]) -> Any:
     return comparable(turn.parts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ANSWERS)
 def test_a_client_brings_back_all_that_was_told(response: Response) -> None:
     whole = json.loads(FORMAT.encode_response(response))

@@ -1,7 +1,7 @@
 """Chunks are cut into events, wherever the network cut them, and events into their fields."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.errors import UpstreamBroken
@@ -51,7 +51,6 @@ def test_events_are_the_same_wherever_the_chunks_end(stream: bytes) -> None:
             assert told(events) == [b"one", b"two", b"three"]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.lists(st.sampled_from([b"data: a", b"data:b", b"data", b": c", b"\n", b"\r\n", b"\r", b"\n\n"]), max_size=20),
     st.lists(st.integers(1, 7)),
@@ -176,7 +175,6 @@ def test_the_name_of_an_event(event: bytes, name: bytes) -> None:
     assert sse.name(event) == name
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.binary().filter(lambda data: not {0x0A, 0x0D} & set(data)), st.sampled_from([b"", b"message_start"]))
 def test_what_is_told_is_read_again(payload: bytes, name: bytes) -> None:
     event = sse.event(payload, name)

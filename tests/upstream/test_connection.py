@@ -310,7 +310,7 @@ async def test_an_error_that_comes_before_the_request_is_wholly_sent_is_delivere
 
 
 @given(name=st.sampled_from(sorted(GOOD)), cuts=st.lists(st.integers(1, 400), max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_split_of_an_answer_gives_the_same(name, cuts):
     raw, body = GOOD[name]
     places = sorted({cut for cut in cuts if cut < len(raw)})

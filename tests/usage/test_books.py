@@ -374,7 +374,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_becomes_of_the_files_what_is_whole_arrives_once_and_nothing_is_invented(
     shelf: Shelf, data: st.DataObject
 ) -> None:

@@ -52,7 +52,7 @@ def fill(journal: Journal, size: int = 1_000) -> int:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_however_reading_falls_between_writing_each_record_is_read_once_and_in_its_order(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(books_module, "_LARGEST_BATCH", data.draw(st.sampled_from([1, 7, 2_000])))

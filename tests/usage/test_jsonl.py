@@ -178,7 +178,7 @@ def test_a_full_disk_leaves_no_half_line_and_everything_comes_when_there_is_room
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_however_often_it_dies_half_way_through_a_line_all_lines_are_whole_and_none_is_missing(
     data: st.DataObject,
 ) -> None:
