@@ -9,12 +9,14 @@ one after the other, so that the client sees them apart), or a coroutine functio
 
 import asyncio
 import resource
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
+import trustme
 import uvloop
 
 from fairlead.upstream import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
@@ -47,10 +49,20 @@ async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 class Misbehaving:
-    """The server. `close`: hang up after each answer, as a server does whose body ends with the connection."""
+    """The server. `close`: hang up after each answer, as a server does whose body ends with the connection.
+    `certificate`: speak TLS."""
 
-    def __init__(self, *answers: Answer, close: bool = False, host: str = "127.0.0.1", read_request: bool = True):
+    def __init__(
+        self,
+        *answers: Answer,
+        close: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        read_request: bool = True,
+        certificate: trustme.LeafCert | None = None,
+    ):
         self.answers, self.close, self.host, self.read_request = list(answers), close, host, read_request
+        self._wanted_port, self._certificate = port, certificate
         self.requests: list[bytes] = []  # as they came, head and body
         self.connections = 0  # accepted so far
         self.open = 0  # of them, not yet closed by the other side
@@ -58,7 +70,11 @@ class Misbehaving:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, self.host, 0)
+        context = None
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._certificate.configure_cert(context)
+        self._server = await asyncio.start_server(self._accepted, self.host, self._wanted_port, ssl=context)
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.url = f"http://{self.host}:{self.port}"
         return self

@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "catalog": {"errors", "resources", "upstream"},
     "buffers": {"errors"},
     "writes": set(),
-    "upstream": {"__init__", "errors", "writes"},
+    "upstream": {"__init__", "buffers", "errors", "writes"},
     "providers": WORDS | {"catalog", "protocols", "upstream"},
     "storage": WORDS | {"usage"},
     "usage": WORDS,
@@ -36,13 +36,15 @@ ARROWS: dict[str, set[str]] = {
     "auth": WORDS | {"penalties"},
     "penalties": set(),
     "pins": WORDS,
-    "translation": WORDS | {"protocols"},
+    "media": WORDS | {"buffers", "protocols", "upstream"},
+    "translation": WORDS | {"media", "protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
     "counts": WORDS
     | {"auth", "buffers", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
     | {"providers.signing"},
     "pipeline": WORDS
-    | {"auth", "buffers", "catalog", "pins", "policy", "protocols", "relay", "routing", "translation", "upstream"}
+    | {"auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "relay", "routing", "translation"}
+    | {"upstream"}
     | {"providers.quirks", "providers.signing", "usage.ledger"},
     "config": WORDS | PURE | {"providers", "upstream"},
     "http": WORDS | {"auth", "buffers", "catalog", "pipeline", "protocols", "writes"},

@@ -48,6 +48,7 @@ from fairlead.protocols.openrouter_chat import OpenRouterChat, OpenRouterComplet
 from fairlead.providers.listing import Listings
 from fairlead.providers.signing import trace_context
 from fairlead.providers.simulator import SimulatorTransport
+from fairlead.settings import Media
 from fairlead.storage.deadletters import DeadLetters
 from fairlead.storage.engine import Database, open_database
 from fairlead.storage.keys import KeyStore
@@ -55,6 +56,7 @@ from fairlead.storage.records import Records
 from fairlead.storage.usage import UsageStore
 from fairlead.telemetry.logs import AccessLog, AccessRecord, hidden, wants_text
 from fairlead.upstream import Transport
+from fairlead.upstream.fetching import Fetcher
 from fairlead.upstream.pool import Pool
 from fairlead.usage.books import Books
 from fairlead.usage.couriers import Courier, Couriers
@@ -124,15 +126,18 @@ class House:
         if access_log is not None:
             self.access = AccessLog(access_log, text=wants_text(settings.logging.format, access_log))
         self.reloader = Reloader(config_file, read, self.catalog, settings)
+        buffers = Buffers(self.settings.max_buffered_bytes)
+        self.fetcher = _fetcher(settings.media, buffers)
         self.pipeline = Pipeline(
             catalog=self.catalog,
             auth=self.auth,
             ledger=self.ledger,
             wires=WIRES,
             transports=self.transports,
-            buffers=Buffers(self.settings.max_buffered_bytes),
+            buffers=buffers,
             max_response_bytes=self.settings.max_response_bytes,
             max_event_bytes=self.settings.max_event_bytes,
+            fetcher=self.fetcher,
         )
         self.counts = Counts(
             catalog=self.catalog,
@@ -182,6 +187,8 @@ class House:
         await asyncio.gather(*self._background, return_exceptions=True)
         for transport in {id(transport): transport for transport in self.transports.values()}.values():
             await transport.aclose()
+        if self.fetcher is not None:
+            await self.fetcher.aclose()
         self.ledger.close()
         await self.couriers.aclose()
         self.books.close()
@@ -260,6 +267,21 @@ class House:
                     duration_ms=round(seconds * 1000, 3),
                 )
             )
+
+
+def _fetcher(wanted: Media, buffers: Buffers) -> Fetcher | None:
+    """None: nothing is fetched."""
+    if not wanted.fetch:
+        return None
+    return Fetcher(
+        buffers=buffers,
+        max_bytes=wanted.max_bytes,
+        seconds=wanted.seconds,
+        max_addresses=wanted.max_addresses,
+        max_at_once=wanted.max_at_once,
+        ports=wanted.ports,
+        allowed_hosts=wanted.allowed_hosts,
+    )
 
 
 def _trace_id(parent: bytes | None) -> str | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Raw, Struct
 
-from fairlead.chat import Request, Usage
-from fairlead.errors import FairleadError
+from fairlead.chat import Media, Request, Usage
+from fairlead.errors import FairleadError, InvalidRequest
 from fairlead.resources import Endpoint, Principal, Route
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Call(Struct, eq=False):
     envelope: "Envelope | None" = None
     route: Route | None = None
     request: Request | None = None  # in our words, where somebody needed them
+    fetched: "dict[tuple[str, str], Media | InvalidRequest] | None" = None  # of its media, by kind and address
     needs_words: bool = False  # somebody needs the conversation in our words: selects translation
     attempts: list[Attempt] = []
     winner: Attempt | None = None
@@ -131,6 +132,7 @@ class Call(Struct, eq=False):
                 _untie(error)
         self.attempts = []
         self.winner = None
+        self.fetched = None
 
 
 def _untie(error: BaseException | None) -> None:

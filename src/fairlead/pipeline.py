@@ -14,7 +14,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from fairlead import policy, routing
+from fairlead import media, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
 from fairlead.call import Attempt, Call, Outcome, Reply, Write
@@ -29,6 +29,7 @@ from fairlead.resources import Credential, Endpoint, Provider
 from fairlead.routing import retry
 from fairlead.translation import Stream, Translation, between, requires_parameters
 from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
+from fairlead.upstream.fetching import Fetcher
 from fairlead.usage.ledger import Ledger
 
 log = logging.getLogger("fairlead.pipeline")
@@ -69,12 +70,15 @@ class Pipeline:
         buffers: Buffers,
         max_response_bytes: int,
         max_event_bytes: int,
+        fetcher: Fetcher | None = None,
     ) -> None:
-        """`wires`: protocols by name, spoken with providers. `transports`: by the scheme of a base URL."""
+        """`wires`: protocols by name, spoken with providers. `transports`: by the scheme of a base URL.
+        `fetcher`: for media that stand at an address; None: nothing is fetched."""
         self.catalog, self.auth, self.ledger = catalog, auth, ledger
         self.wires, self.transports, self.buffers = wires, transports, buffers
         self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
         self.pins = Pins()
+        self.fetcher = fetcher
         self._legs: dict[tuple[Served, int, bool], _Leg] = {}
         self._world: Snapshot | None = None  # that they are of
 
@@ -187,6 +191,8 @@ class Pipeline:
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
             await asyncio.to_thread(translation.prepare, call)  # others shall not wait for it
+        if not translation.passes and (addresses := translation.addresses(call, endpoint)):
+            await media.fetch(call, addresses, self.fetcher, self.buffers)
         request = self._request(call, attempt, leg)
         response: UpstreamResponse | None = None
         number = self.ledger.intend(attempt)

@@ -62,6 +62,18 @@ class Sink(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["jsonl"] = "jsonl"
 
 
+class Media(Struct, frozen=True, forbid_unknown_fields=True):
+    """What clients name by its address, and providers want as bytes: whether it is fetched, and what bounds that."""
+
+    fetch: bool = True
+    max_bytes: Size = 20 * MIB  # of all that one request names
+    seconds: Seconds = 10.0  # for each
+    max_addresses: Annotated[int, Meta(ge=1)] = 20  # of one request
+    max_at_once: Annotated[int, Meta(ge=1)] = 32  # of all calls
+    ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] = (80, 443)
+    allowed_hosts: tuple[str, ...] = ()  # that may be private: names, addresses, networks
+
+
 class Logging(Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged, and how: "auto" is text on a terminal and JSON elsewhere."""
 
@@ -78,3 +90,4 @@ class Settings(Struct, frozen=True):
     logging: Logging = Logging()
     journal: Journal = Journal()
     sinks: dict[str, Sink] = {}
+    media: Media = Media()

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct, structs
 
+from fairlead import media
 from fairlead.call import Call
 from fairlead.chat import Event, Finish, Opaque, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
@@ -28,12 +29,14 @@ from fairlead.protocols import (
     is_inbound,
     is_outbound,
     is_wire,
+    may_want_bytes,
 )
 from fairlead.resources import Endpoint
 
 # Fields of a request that are ours, or OpenRouter's: read by the gateway, sent on only to a row that knows them.
 OWN_FIELDS = frozenset({"provider", "models", "route", "transforms", "session_id", "trace"})
 _NONE: frozenset[str] = frozenset()
+_NOWHERE: Mapping[tuple[str, str], int] = {}
 
 
 class Stream(Protocol):
@@ -66,6 +69,10 @@ class Translation(Protocol):
 
     def prepare(self, call: Call) -> None:
         """What of `request` takes long and may be done in a thread."""
+        ...
+
+    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], int]:
+        """What has to be in `call.fetched` before `request`: `media.wanted`."""
         ...
 
     def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
@@ -121,6 +128,9 @@ class Passthrough:
 
     def prepare(self, call: Call) -> None:
         """There is nothing that takes long."""
+
+    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], int]:
+        return _NOWHERE
 
     def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
         assert call.envelope is not None
@@ -206,13 +216,21 @@ class Translated:
 
     def __init__(self, inbound: Inbound, outbound: Outbound) -> None:
         self.inbound, self.wire = inbound, outbound
+        self._wants_bytes = outbound if may_want_bytes(outbound) else None
 
     def prepare(self, call: Call) -> None:
         self._words(call)
 
+    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], int]:
+        if self._wants_bytes is None:
+            return _NOWHERE
+        return media.wanted(self._words(call), self._wants_bytes, endpoint.model)
+
     def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
         assert call.snapshot is not None
         words = self._words(call)
+        if call.fetched and self._wants_bytes is not None:
+            words = media.with_bytes(words, self._wants_bytes, endpoint.model, call.fetched)
         extra = self._without_ours(words.extra, endpoint)
         told = self.wire.encode_request(
             structs.replace(words, model=endpoint.model, extra=extra),

@@ -19,8 +19,9 @@ from fairlead.config.places import Places
 from fairlead.errors import InvalidConfig, masked
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
 from fairlead.resources import ALL_SCOPES, Credential, Defaults, Endpoint, Model, Policy, Principal, Provider
-from fairlead.settings import Database, Journal, Logging, Seconds, Server, Settings, Sink
+from fairlead.settings import Database, Journal, Logging, Media, Seconds, Server, Settings, Sink
 from fairlead.upstream import Timeouts
+from fairlead.upstream.guard import is_allowable
 
 S = TypeVar("S", bound=Struct)
 DEFAULT_FILE = "fairlead.toml"
@@ -61,9 +62,9 @@ class _Key(Struct):
 # Sections of scalars; the environment overrides those in OVERRIDABLE: FAIRLEAD_<SECTION>_<NAME>.
 SCALARS: dict[str, type[Struct]] = {
     "server": Server, "database": Database, "logging": Logging, "defaults": _Defaults, "policy": _Policy,
-    "journal": Journal, "timeouts": _Timeouts,
+    "journal": Journal, "timeouts": _Timeouts, "media": Media,
 }  # fmt: skip
-OVERRIDABLE = ("server", "database", "logging", "defaults", "policy")
+OVERRIDABLE = ("server", "database", "logging", "defaults", "policy", "media")
 SECTIONS = (*SCALARS, "providers", "models", "keys", "sinks")
 OTHER_VARIABLES = frozenset(
     {"FAIRLEAD_CONFIG", "FAIRLEAD_URL", "FAIRLEAD_API_KEY", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"}
@@ -127,6 +128,7 @@ class _Reader:
                 scalars["logging"],  # type: ignore[arg-type]
                 self._journal(scalars["journal"]),  # type: ignore[arg-type]
                 self._sinks(),
+                self._media(scalars["media"]),  # type: ignore[arg-type]
             ),
             providers=tuple(providers.values()),
             credentials=credentials,
@@ -223,6 +225,16 @@ class _Reader:
                 self._wrong_variable(variable, message)
             else:
                 self._wrong(("server", name), message)
+
+    def _media(self, media: Media) -> Media:
+        for host in media.allowed_hosts:
+            if not is_allowable(host):
+                message = f"{host!r} must be a host's name, an address or a network, as '10.0.0.0/8'"
+                if self.environ.get(variable := _variable("media", "allowed_hosts")):
+                    self._wrong_variable(variable, message)
+                else:
+                    self._wrong(("media", "allowed_hosts"), message)
+        return media
 
     def _journal(self, journal: Journal) -> Journal:
         if journal.max_bytes < 4 * journal.segment_bytes:

@@ -16,7 +16,7 @@ from typing import Protocol, TypeGuard
 
 from msgspec import Raw, Struct
 
-from fairlead.chat import Event, Request, Response, Usage
+from fairlead.chat import Event, Media, Request, Response, Usage
 from fairlead.errors import FairleadError, UpstreamError
 
 # Of an answer whose headers do not matter: names are in lower case.
@@ -231,6 +231,14 @@ class Outbound(Asked, Protocol):
     def event_decoder(self) -> EventDecoder: ...
 
 
+class WantsBytes(Outbound, Protocol):
+    """A format of providers that fetch nothing, or not everything: they want some media as bytes."""
+
+    def wants_bytes(self, media: Media, model: str) -> bool:
+        """Whether what stands at the address `media.url` must be told to `model` as data instead, if it can be had."""
+        ...
+
+
 class ChatProtocol(Wire, Inbound, Outbound, Protocol):
     """A format that either side may speak, passed through or translated."""
 
@@ -258,6 +266,11 @@ def is_counting(format: Format) -> TypeGuard[CountsAsked]:
 def keeps_answers(format: Format) -> bool:
     """Whether providers that speak it keep answers which later requests go on from: `Envelope.continues`."""
     return getattr(format, "keeps_answers", False)
+
+
+def may_want_bytes(format: Format) -> TypeGuard[WantsBytes]:
+    """Whether there are media that must be told as bytes in it, though the client gave their address."""
+    return hasattr(format, "wants_bytes")
 
 
 def is_wire(format: Format) -> TypeGuard[Wire]:

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from fairlead.chat import Request, Response
+from fairlead.chat import Media, Request, Response
 from fairlead.errors import UpstreamError
 from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder
 from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
-from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request, token_counts
+from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request, token_counts, wording
 from fairlead.protocols.codecs.bedrock_models import NAME
 
 _COUNTED = frozenset("messages system toolConfig additionalModelRequestFields".split())
@@ -37,6 +37,10 @@ class BedrockConverse:
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         """Bedrock requires no number of tokens, so that `default_max_tokens` is not needed."""
         return bedrock_request.encode(request)
+
+    def wants_bytes(self, media: Media, model: str) -> bool:
+        """All but what stands in S3."""
+        return wording.is_of_the_web(media)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return bedrock_answer.decode(body)

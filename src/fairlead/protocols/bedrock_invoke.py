@@ -28,7 +28,7 @@ from fairlead.protocols.codecs import (
 )
 from fairlead.protocols.codecs.bedrock_models import bare
 from fairlead.protocols.codecs.bedrock_usage import INVOKE
-from fairlead.protocols.codecs.wording import refused
+from fairlead.protocols.codecs.wording import is_of_the_web, refused
 from fairlead.protocols.cohere_chat_v1 import CohereChatV1
 from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.openai_chat import OpenAIChat
@@ -55,15 +55,18 @@ class BedrockInvoke:
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         """Raises InvalidRequest with `param` "model" where the id does not say whose format it is."""
-        id = bare(request.model)
-        for prefix, encode in _FAMILIES.items():
-            if id.startswith(prefix):
-                return encode(request, default_max_tokens)
+        encode = _family(request.model)
+        if encode is not None:
+            return encode(request, default_max_tokens)
         told = (
             f"The format of the model {request.model[:200]!r} is not known, if it chats at all; "
             "the protocol 'bedrock-converse' is the same for all models."
         )
         raise InvalidRequest(told, param="model")
+
+    def wants_bytes(self, media: Media, model: str) -> bool:
+        """All, of models that see any: there is nobody on Bedrock who fetches."""
+        return is_of_the_web(media) and _family(model) in (_messages, _nova, _chat)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         response = self._decoded(body)
@@ -201,6 +204,12 @@ _FAMILIES: dict[str, Callable[[Request, int], Encoded]] = {
         _chat,
     ),
 }
+
+
+def _family(model: str) -> Callable[[Request, int], Encoded] | None:
+    """What spells requests for `model`; None if nobody knows."""
+    id = bare(model)
+    return next((encode for prefix, encode in _FAMILIES.items() if id.startswith(prefix)), None)
 
 
 # ---- answers

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Request, Response
+from fairlead.chat import Media, Request, Response
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
 from fairlead.protocols import (
     CONTENT,
@@ -128,6 +128,13 @@ class Gemini:
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return gemini_asking.encode(request)
+
+    def wants_bytes(self, media: Media, model: str) -> bool:
+        """All but what stands at Google's, and films: not all models fetch from elsewhere, and an address needs a type.
+
+        https://ai.google.dev/gemini-api/docs/file-input-methods
+        """
+        return media.kind != "video" and gemini_parts.is_elsewhere(media.url)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return gemini_answer.decode(body)

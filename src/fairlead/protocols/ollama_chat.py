@@ -6,10 +6,10 @@ ends in `/api`.
 
 from collections.abc import Mapping
 
-from fairlead.chat import Request, Response
+from fairlead.chat import Media, Request, Response
 from fairlead.errors import UpstreamError
 from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder, ndjson
-from fairlead.protocols.codecs import ollama_answer, ollama_request
+from fairlead.protocols.codecs import ollama_answer, ollama_request, wording
 
 
 class OllamaChat:
@@ -26,6 +26,10 @@ class OllamaChat:
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return ollama_request.encode(request)
+
+    def wants_bytes(self, media: Media, model: str) -> bool:
+        """Images, and documents, which are told if they are text."""
+        return media.kind in ("image", "document") and wording.is_of_the_web(media)
 
     def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
         return ollama_answer.decode(body)

@@ -194,6 +194,12 @@ def _is_file(uri: str) -> bool:
     return uri.startswith(("gs://", "files/")) or ("/v1" in uri and "/files/" in uri and "googleapis.com/" in uri)
 
 
+def is_elsewhere(url: str | None) -> bool:
+    """Whether this is an address of the web that is not Google's own: no file of its, no film of YouTube's."""
+    address = url or ""
+    return address.lower().startswith(("http://", "https://")) and not (_is_file(address) or _FILM.match(address))
+
+
 def _is_uri(id: str) -> bool:
     """Whether a file's id may be one of Google's."""
     return "://" in id or id.startswith("files/")

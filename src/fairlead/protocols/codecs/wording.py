@@ -85,6 +85,11 @@ def refused(media: Media, taken: str) -> InvalidRequest:
     return InvalidRequest(f"'messages' has {kind} {how}{shown}; this model's provider takes {taken}.", param="messages")
 
 
+def is_of_the_web(media: Media) -> bool:
+    """Whether `media` stands at an address that anybody may fetch from, so that its bytes can be had."""
+    return media.url is not None and media.url.lower().startswith(("http://", "https://"))
+
+
 def data_address(media: Media) -> str:
     """`data:` with the content of an image."""
     return f"data:{media.mime or 'image/png'};base64,{media.data or ''}"
