@@ -460,6 +460,18 @@ def test_what_cannot_be_of_the_edge_is_named(file: Path, text: str, place: str, 
     assert word in problem
 
 
+@pytest.mark.parametrize("host", ["http://images.example", "10.0.0.1/8", "*.example", "", "images.example:80"])
+def test_a_host_that_media_cannot_come_from_is_named(file: Path, host: str) -> None:
+    (problem,) = problems(file, f'[media]\nallowed_hosts = ["images", "10.0.0.0/8", "{host}"]\n')
+    assert "media.allowed_hosts" in problem
+    assert "must be a host's name, an address or a network" in problem
+
+
+def test_media_are_bounded_by_the_environment_too(file: Path) -> None:
+    wishes = read(file, "", FAIRLEAD_MEDIA_FETCH="false", FAIRLEAD_MEDIA_PORTS="80, 8080")
+    assert (wishes.settings.media.fetch, wishes.settings.media.ports) == (False, (80, 8080))
+
+
 def test_lists_come_from_the_environment_with_commas_between(file: Path) -> None:
     wishes = read(file, "", FAIRLEAD_SERVER_TRUSTED_PROXIES="10.0.0.0/8, ::1", FAIRLEAD_SERVER_ALLOWED_ORIGINS="*")
     assert wishes.settings.server.trusted_proxies == ("10.0.0.0/8", "::1")

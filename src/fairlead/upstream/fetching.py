@@ -24,6 +24,7 @@ from fairlead.upstream.pool import Pool
 
 log = logging.getLogger("fairlead.fetching")
 
+_AT_ONCE_OF_ONE = 8  # addresses of one request
 _MOST_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"http": 80, "https": 443}
@@ -62,10 +63,11 @@ class Fetched(Struct, frozen=True):
 
 
 class Allowance:
-    """The bytes that one request may fetch, all its addresses together. They count in `buffers` until `close`."""
+    """What one request may fetch, all its addresses together. The bytes count in `buffers` until `close`."""
 
     def __init__(self, limit: int, buffers: Buffers) -> None:
         self.limit = self.left = limit
+        self.places = asyncio.Semaphore(_AT_ONCE_OF_ONE)
         self._buffers = buffers
 
     def take(self, size: int) -> None:
@@ -123,7 +125,7 @@ class Fetcher:
         taken = allowance or self.allowance()
         begun = False
         try:
-            async with asyncio.timeout(self._seconds), self._places:
+            async with taken.places, asyncio.timeout(self._seconds), self._places:
                 begun = True
                 return await self._followed(url, kind, taken)
         except (_NotFetched, UpstreamError, TimeoutError) as error:
