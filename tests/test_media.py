@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.app import WIRES
 from fairlead.chat import Media
-from fairlead.config import file as config_file
 from fairlead.protocols import may_want_bytes
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.bedrock_converse import BedrockConverse
@@ -54,15 +52,6 @@ ANSWERS: dict[str, Any] = {
 }  # fmt: skip
 WANTING = [name for name in ANSWERS if name != "openai-chat"]
 MODELS = {"bedrock-invoke": CLAUDE}
-FORMATS = [OllamaChat(), OllamaGenerate(), BedrockConverse(), BedrockInvoke(), Gemini()]
-
-
-@pytest.fixture(autouse=True)
-def offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All formats may be spoken with providers."""
-    for wire in FORMATS:
-        monkeypatch.setitem(WIRES, wire.name, wire)
-    monkeypatch.setattr(config_file, "PROTOCOLS", tuple(WIRES))
 
 
 class World:

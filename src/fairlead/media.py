@@ -8,7 +8,7 @@ from msgspec import structs
 
 from fairlead.buffers import Buffers
 from fairlead.call import Call
-from fairlead.chat import Media, Message, Part, Request, ToolResult
+from fairlead.chat import Media, Message, Part, Request, Text, ToolResult
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import WantsBytes
 from fairlead.upstream.fetching import Fetched, Fetcher, shown
@@ -20,9 +20,12 @@ def wanted(words: Request, wire: WantsBytes, model: str) -> dict[tuple[str, str]
     """The addresses that `wire` wants as bytes, as kind and URL, and in which message each stands first."""
     found: dict[tuple[str, str], int] = {}
     for index, message in enumerate(words.messages):
-        for part in _media(message.parts):
-            if part.url is not None and wire.wants_bytes(part, model):
-                found.setdefault((part.kind, part.url), index)
+        for part in message.parts:
+            if isinstance(part, Text):  # nearly all that are ever said
+                continue
+            for each in _media((part,)):
+                if each.url is not None and wire.wants_bytes(each, model):
+                    found.setdefault((each.kind, each.url), index)
     return found
 
 

@@ -188,11 +188,11 @@ class Pipeline:
         """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there,
         and InvalidRequest, with nothing sent or written down, if what is asked cannot be said there."""
         endpoint, wire, translation = leg.endpoint, leg.wire, leg.translation
-        attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
             await asyncio.to_thread(translation.prepare, call)  # others shall not wait for it
         if not translation.passes and (addresses := translation.addresses(call, endpoint)):
             await media.fetch(call, addresses, self.fetcher, self.buffers)
+        attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         request = self._request(call, attempt, leg)
         response: UpstreamResponse | None = None
         number = self.ledger.intend(attempt)

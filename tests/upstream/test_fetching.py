@@ -12,7 +12,7 @@ import trustme
 from fairlead.buffers import Buffers
 from fairlead.errors import InvalidRequest, Unavailable
 from fairlead.upstream.fetching import Fetched, Fetcher
-from fairlead.upstream.guard import is_allowable, is_public
+from fairlead.upstream.guard import Guard, is_allowable
 from misbehaving import Misbehaving, nothing, ok, reset
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -179,14 +179,12 @@ PRIVATE = [
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"]
 
 
-@pytest.mark.parametrize("text", PRIVATE)
-def test_what_is_not_of_the_internet_at_large_is_not_public(text):
-    assert not is_public(text)
-
-
 @pytest.mark.parametrize("text", PUBLIC)
-def test_what_is_of_the_internet_at_large_is_public(text):
-    assert is_public(text)
+async def test_what_is_of_the_internet_at_large_may_be_asked(text):
+    guard = Guard(lookup=Names([text]))
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    assert await guard.resolve(NAME) == await guard.resolve(text) == [(family, text)]
+    guard.close()
 
 
 @pytest.mark.parametrize("text", [*PRIVATE, "0x7f.1", "127.1", "nonsense"])
@@ -221,6 +219,12 @@ async def test_a_name_that_is_allowed_opens_no_other_name():
         for host in ("127.0.0.1", "localhost", "other.example", f"x.{NAME}"):
             await refusal(fetcher, f"http://{host}:{server.port}/")
         assert server.connections == 0
+
+
+async def test_an_address_of_ipv6_stands_in_brackets():
+    async with Misbehaving(ok(PNG, TYPE), host="::1") as server, fetching(server, allowed=["::1"]) as fetcher:
+        assert (await fetcher.fetch(f"http://[0:0::1]:{server.port}/")).data == PNG
+        assert f"host: [::1]:{server.port}".encode() in server.requests[0]
 
 
 async def test_the_systems_names_are_checked_like_any_other():

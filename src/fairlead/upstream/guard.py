@@ -132,15 +132,6 @@ async def _looked_up(threads: ThreadPoolExecutor, host: str) -> list[Address]:
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 
-def is_public(text: str) -> bool:
-    """Whether this address is anybody's to ask: of the internet at large, and of one host."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    return all(map(_is_public, _unwrapped(address)))
-
-
 def _unwrapped(address: _IP) -> Iterator[_IP]:
     """The addresses that a packet to `address` may come to: IPv6 carries IPv4 in several ways."""
     if isinstance(address, IPv6Address):
