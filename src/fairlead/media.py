@@ -83,7 +83,7 @@ async def _get(
                 call.held += len(data)
                 got[kind, url] = Media(kind, answer.media_type, data=data)  # type: ignore[arg-type]
             elif isinstance(answer, InvalidRequest):
-                got[kind, url] = answer.with_traceback(None)  # which knows the call
+                got[kind, url] = InvalidRequest(answer.message, code=answer.code)  # without what led to it
             else:
                 raise answer
     finally:
