@@ -44,8 +44,7 @@ ARROWS: dict[str, set[str]] = {
     | {"providers.signing"},
     "pipeline": WORDS
     | {"auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "relay", "routing", "translation"}
-    | {"upstream"}
-    | {"providers.quirks", "providers.signing", "usage.ledger"},
+    | {"upstream", "providers.quirks", "providers.signing", "usage.ledger"},
     "config": WORDS | PURE | {"providers", "upstream"},
     "http": WORDS | {"auth", "buffers", "catalog", "pipeline", "protocols", "writes"},
     "cli": WORDS | PURE | BACK | {"app", "config", "http", "pipeline"},
