@@ -8,7 +8,8 @@ import pytest
 
 from fairlead.errors import InvalidRequest
 from fairlead.providers.simulator import faults
-from fairlead.providers.simulator.dialects import CHAT, MESSAGES
+from fairlead.providers.simulator.dialects.anthropic import MESSAGES
+from fairlead.providers.simulator.dialects.openai import CHAT
 from fairlead.providers.simulator.faults import BEFORE, NONE, Faults
 from fairlead.providers.simulator.models import mishap
 from serving import serving

@@ -204,7 +204,7 @@ async def test_models_are_listed_as_each_client_expects():
     async with serving() as url, openai_client(url) as one, anthropic_client(url) as other:
         names = [model.id async for model in one.models.list()]
         assert names == [model.id async for model in other.models.list()]
-    assert names == "echo fast slow flaky tools thinking json long".split()
+    assert names == "echo fast slow flaky tools thinking json long refuse".split()
 
 
 async def test_bad_requests_are_refused_in_the_vendors_words():

@@ -26,7 +26,7 @@ MAX_WHOLE_BYTES = 256 << 20  # the longest text of an answer that has to be made
 class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong with one answer. Seconds may have decimals; sizes are bytes.
 
-    `cut`, `stall`, `reset`, `malformed` and `error` come after so many SSE events. In an answer that is not streamed,
+    `cut`, `stall`, `reset`, `malformed` and `error` come after so many events. In an answer that is not streamed,
     `cut`, `stall` and `reset` come in the middle of the body, or right after the head if the number is 0.
     """
 

@@ -3,6 +3,7 @@
 `answer` is the simulator's core. It knows no wire format: whoever speaks one encodes these events.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Literal
@@ -34,14 +35,37 @@ from fairlead.chat import (
 from fairlead.providers.simulator import schemas, tokens
 from fairlead.providers.simulator.faults import NONE, Faults
 
-Wire = Literal["openai-chat", "anthropic-messages", "openai-completions"]
+Wire = Literal[
+    "openai-chat",
+    "openai-completions",
+    "openai-responses",
+    "anthropic-messages",
+    "anthropic-complete",
+    "gemini",
+    "bedrock-converse",
+    "bedrock-invoke",
+    "cohere-chat",
+    "cohere-chat-v1",
+    "ollama-chat",
+    "ollama-generate",
+]
 
 CREATED = 1_767_225_600  # the simulator lives on the first of January 2026: no answer may depend on the clock
 _LONG_TOKENS = 4000
+_BEDROCK_ID = re.compile(r"(?:[a-z-]+\.)?[a-z0-9]+\.(?:.*-)?([a-z]+)")
 _PREFIXES: dict[str, tuple[str, str]] = {
     "openai-chat": ("chatcmpl-", "call_"),
-    "anthropic-messages": ("msg_", "toolu_"),
     "openai-completions": ("cmpl-", "call_"),
+    "openai-responses": ("resp_", "call_"),
+    "anthropic-messages": ("msg_", "toolu_"),
+    "anthropic-complete": ("compl_", "toolu_"),
+    "gemini": ("", "call_"),
+    "bedrock-converse": ("", "tooluse_"),
+    "bedrock-invoke": ("msg_bdrk_", "toolu_bdrk_"),
+    "cohere-chat": ("", "call_"),
+    "cohere-chat-v1": ("", "call_"),
+    "ollama-chat": ("", "call_"),
+    "ollama-generate": ("", "call_"),
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -102,9 +126,16 @@ def answer(request: Request, *, wire: Wire = "openai-chat") -> Iterator[tuple[fl
     return perform(request, wire=wire).events()
 
 
+def named(model: str) -> str:
+    """The simulator's model that `model` means: of an id as Bedrock has them ("us.anthropic.claude-echo") the end."""
+    name = model.removeprefix("sim/")
+    found = _BEDROCK_ID.fullmatch(name)
+    return found[1] if found is not None and found[1] in MODELS else name
+
+
 def perform(request: Request, *, wire: Wire = "openai-chat", model: str | None = None, faults: Faults = NONE) -> Answer:
     """The answer to `request`, as `model` (by default the requested one) gives it. `wire` decides how ids look."""
-    model = model if model is not None else request.model.removeprefix("sim/")
+    model = model if model is not None else named(request.model)
     seed = seed_of(request)
     answer_id, call_id = _PREFIXES[wire]
     parts = MODELS.get(model, _echo)(request, seed)
@@ -113,6 +144,8 @@ def perform(request: Request, *, wire: Wire = "openai-chat", model: str | None =
     if faults.text_bytes is not None:
         parts = [Text("")]
     told, reason, stopped_by = _bounded(parts, request)
+    if model == "refuse" and reason == "stop":
+        reason = "refusal"
     usage = tokens.usage(request, told)
     if endless:
         usage = structs.replace(usage, output_tokens=-(-endless // tokens.BYTES_PER_TOKEN))
@@ -164,6 +197,10 @@ def _thinking(request: Request, seed: int) -> list[Part]:
     return [said] if silent else [Reasoning(thought, signature=f"sim-{seed:024x}"), said]
 
 
+def _refuse(request: Request, seed: int) -> list[Part]:
+    return [Text("I will not help with that.")]
+
+
 def _json(request: Request, seed: int) -> list[Part]:
     wish = request.response_format
     if wish is not None and wish.schema is not None:
@@ -191,6 +228,7 @@ MODELS: dict[str, Callable[[Request, int], list[Part]]] = {
     "thinking": _thinking,
     "json": _json,
     "long": _long,
+    "refuse": _refuse,
 }
 
 

@@ -4,20 +4,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from fairlead.chat import Event, Finish, Request, Usage
 from fairlead.errors import InvalidRequest
-from fairlead.protocols import sse
-from fairlead.providers.simulator import dialects, faults
-from fairlead.providers.simulator.dialects import Dialect, without_usage
+from fairlead.providers.simulator import faults
+from fairlead.providers.simulator.dialects import Dialect, Place
 from fairlead.providers.simulator.faults import NONE, Faults
-from fairlead.providers.simulator.models import MODELS, Answer, mishap, perform
+from fairlead.providers.simulator.framing import Framing
+from fairlead.providers.simulator.models import MODELS, Answer, mishap, named, perform
+from fairlead.providers.simulator.paths import Paths, credentials, is_list
 from fairlead.providers.simulator.tokens import Meter
 
 FAULT_HEADER = b"x-simulator-fault"
 Ending = Literal["whole", "silent", "cut", "reset"]
-_JSON, _EVENTS, _HTML = b"application/json", b"text/event-stream; charset=utf-8", b"text/html; charset=utf-8"
+_HTML = b"text/html; charset=utf-8"
 _MAX_JOINED_BYTES = 64 << 10
 _MAX_REMEMBERED = 512  # replies
 _REMEMBERED_BYTES = 16 << 10  # the largest request that is remembered; its reply is of its own size
@@ -75,66 +76,58 @@ class Simulator:
     ) -> None:
         """`protocols`: served, by name; None: all. `credential`: what clients must send. `any_model`: unknown models
         are answered like `echo`, not with 404."""
-        served = None if protocols is None else frozenset(protocols)
-        self._dialects = {
-            path: dialect for path, dialect in dialects.BY_PATH.items() if served is None or dialect.name in served
-        }
+        self._paths = Paths(protocols)
         self._credential = None if credential is None else credential.encode()
         self._any_model = any_model
         self._remembered: dict[tuple[str, bytes, bytes], Reply] = {}
 
     def reply(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """The reply to one request; `headers` have names in lower case."""
-        path = "/" + target.partition("?")[0].lstrip("/").removeprefix("v1/")
-        spoken = self._spoken(path, headers)
-        if not self._admits(headers):
-            return _refusal(spoken, 401, _MESSAGES[401])
-        if method == "GET" and path == "/models":
-            return _json(200, spoken.models(MODELS))
-        dialect = self._dialects.get(path)
-        if dialect is None:
-            return _refusal(spoken, 404, f"Unknown request URL: {method} {path[:100]}", code="unknown_url")
+        found = self._paths.find(target)
+        if not self._admits(target, headers):
+            return _refusal(self._paths.spoken(target, headers), 401, _MESSAGES[401])
+        if found is None:
+            return self._elsewhere(method, target, headers)
+        dialect, place = found
         if method != "POST":
-            return _refusal(dialect, 405, f"Not allowed to {method[:20]} on {path}.", code="method_not_allowed")
+            told = f"Not allowed to {method[:20]} on {target[:100]}."
+            return _refusal(dialect, 405, told, code="method_not_allowed")
         asked = headers.get(FAULT_HEADER, b"")
-        key = (path, asked, body)
+        key = (target, asked, body)
         remembered = self._remembered.get(key)
         if remembered is not None:
             return remembered
-        reply = self._answered(dialect, asked.decode("latin-1"), body)
+        reply = self._answered(dialect, place, asked.decode("latin-1"), body)
         if isinstance(reply.chunks, tuple) and len(body) <= _REMEMBERED_BYTES:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = reply
         return reply
 
-    def _spoken(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
-        """The dialect that errors are told in."""
-        if path in self._dialects:
-            return self._dialects[path]
-        only_anthropic = set(self._dialects.values()) == {dialects.MESSAGES}
-        return dialects.MESSAGES if only_anthropic or b"anthropic-version" in headers else dialects.CHAT
+    def _elsewhere(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> Reply:
+        """What is said where nothing is asked of a model."""
+        spoken = self._paths.spoken(target, headers)
+        if method == "GET" and is_list(target):
+            return _json(spoken, 200, spoken.models(MODELS))
+        return _refusal(spoken, 404, f"Unknown request URL: {method} {target[:100]}", code="unknown_url")
 
-    def _admits(self, headers: Mapping[bytes, bytes]) -> bool:
+    def _admits(self, target: str, headers: Mapping[bytes, bytes]) -> bool:
         if self._credential is None:
             return True
-        return self._credential in (
-            headers.get(b"x-api-key"),
-            headers.get(b"authorization", b"").removeprefix(b"Bearer "),
-        )
+        return self._credential in credentials(target, headers)
 
-    def _answered(self, dialect: Dialect, header: str, body: bytes) -> Reply:
+    def _answered(self, dialect: Dialect, place: Place, header: str, body: bytes) -> Reply:
         try:
-            request = dialect.decode(body)
+            request = dialect.decode(body, place)
             asked = faults.asked(request.model, header)
         except InvalidRequest as error:
             return _refusal(dialect, 400, error.message, code=error.code, param=error.param)
-        reply = self._performed(dialect, request, asked.model, asked.faults)
+        reply = self._performed(dialect, place, request, named(asked.model), asked.faults)
         if reply.about is None:
             reply.about = About(dialect.name, request.model, request.stream)
         return reply
 
-    def _performed(self, dialect: Dialect, request: Request, model: str, wanted: Faults) -> Reply:
+    def _performed(self, dialect: Dialect, place: Place, request: Request, model: str, wanted: Faults) -> Reply:
         if model not in MODELS and not self._any_model:
             message = f"The model {request.model[:200]!r} does not exist; there are {', '.join(MODELS)}."
             return _refusal(dialect, 404, message, code="model_not_found", param="model")
@@ -144,16 +137,18 @@ class Simulator:
             wanted = mishap(request)
         if (wanted.text_bytes or 0) > faults.MAX_WHOLE_BYTES and (not request.stream or wanted.wrong_length):
             return _refusal(dialect, 400, f"The simulator makes so long a text in a stream only: {wanted.text_bytes}.")
-        refused = _instead(dialect, wanted, stream=request.stream)
+        refused = _instead(dialect, request, wanted)
         if refused is not None:
             return refused
         answer = perform(request, wire=dialect.name, model=model, faults=wanted)
         usage = answer.response.usage
+        if place.counts:
+            return _spoilt(_json(dialect, 200, dialect.counted(usage or Usage())), wanted)
         small = usage is not None and usage.output_tokens <= _REMEMBERED_TOKENS
         if request.stream:
-            reply = _stream(dialect, answer, _told(answer, dialect.encoder(request)), wanted, keep=small)
+            reply = _stream(dialect, request, answer, wanted, keep=small)
         else:
-            reply = _whole(dialect, answer, wanted, keep=small)
+            reply = _whole(dialect, request, answer, wanted, keep=small)
         reply.about = About(dialect.name, request.model, request.stream, usage.input_tokens if usage is not None else 0)
         return reply
 
@@ -200,17 +195,19 @@ def _drops(chunk: Chunk, pause: float) -> Iterator[Chunk]:
 # ---- replies
 
 
-def _json(status: int, body: bytes, *more: tuple[bytes, bytes]) -> Reply:
-    return Reply(status, ((b"content-type", _JSON), *more), (Chunk(0.0, body),), len(body))
+def _json(dialect: Dialect, status: int, body: bytes, *more: tuple[bytes, bytes]) -> Reply:
+    return Reply(status, ((b"content-type", dialect.media_type), *more), (Chunk(0.0, body),), len(body))
 
 
 def _refusal(
     dialect: Dialect, status: int, message: str, *, code: str | None = None, param: str | None = None
 ) -> Reply:
-    return _json(status, dialect.error(status, message, code=code, param=param))
+    status = dialect.refusal(status)
+    body = dialect.error(status, message, code=code, param=param)
+    return _json(dialect, status, body, *dialect.error_headers(status))
 
 
-def _instead(dialect: Dialect, wanted: Faults, *, stream: bool) -> Reply | None:
+def _instead(dialect: Dialect, request: Request, wanted: Faults) -> Reply | None:
     """The reply of a fault that leaves nothing of the answer."""
     after = (b"retry-after", wanted.retry_after.encode()) if wanted.retry_after is not None else None
     if wanted.html is not None:
@@ -222,9 +219,11 @@ def _instead(dialect: Dialect, wanted: Faults, *, stream: bool) -> Reply | None:
         if after is None and wanted.status in (429, 503, 529):
             after = (b"retry-after", b"1")
         message = _MESSAGES.get(wanted.status, "The simulator was asked to fail.")
-        reply = _json(wanted.status, dialect.error(wanted.status, message), *((after,) if after else ()))
+        more = (*dialect.error_headers(wanted.status), *((after,) if after else ()))
+        reply = _json(dialect, wanted.status, dialect.error(wanted.status, message), *more)
     elif wanted.empty:
-        reply = Reply(200, ((b"content-type", _EVENTS if stream else _JSON),), (), 0)
+        kind = dialect.framed(request).media_type if request.stream else dialect.media_type
+        reply = Reply(200, ((b"content-type", kind),), (), 0)
     else:
         return None
     return _spoilt(reply, wanted)
@@ -241,15 +240,17 @@ def _told(answer: Answer, encode: Callable[[Event], bytes]) -> Iterator[Chunk]:
             tokens = 0
 
 
-def _whole(dialect: Dialect, answer: Answer, wanted: Faults, *, keep: bool) -> Reply:
-    body = dialect.encode(answer.whole())
+def _whole(dialect: Dialect, request: Request, answer: Answer, wanted: Faults, *, keep: bool) -> Reply:
+    whole = answer.whole()
+    body = dialect.encode(whole, request)
     if wanted.no_usage:
-        body = without_usage(body)
+        body = dialect.without_usage(body)
+        whole = structs.replace(whole, usage=None)
     if wanted.error is not None:
         body = dialect.error(500, _MESSAGES[500])
     if wanted.malformed is not None:
         body = body[: len(body) // 2]
-    reply = _json(200, body, (b"x-request-id", _request_id(answer)))
+    reply = _json(dialect, 200, body, *dialect.headers(whole, request))
     reply.wait = answer.seconds()
     ended = _ending(wanted)
     if ended is not None:
@@ -264,11 +265,13 @@ def _whole(dialect: Dialect, answer: Answer, wanted: Faults, *, keep: bool) -> R
     return _spoilt(reply, wanted)
 
 
-def _stream(dialect: Dialect, answer: Answer, chunks: Iterator[Chunk], wanted: Faults, *, keep: bool) -> Reply:
-    named = (b"x-request-id", _request_id(answer))
-    reply = Reply(200, ((b"content-type", _EVENTS), (b"cache-control", b"no-cache"), named), ())
+def _stream(dialect: Dialect, request: Request, answer: Answer, wanted: Faults, *, keep: bool) -> Reply:
+    chunks = _told(answer, dialect.encoder(request, answer.response))
+    framing = dialect.framed(request)
+    named = dialect.headers(structs.replace(answer.response, usage=None), request)
+    reply = Reply(200, ((b"content-type", framing.media_type), (b"cache-control", b"no-cache"), *named), ())
     if wanted is not NONE:
-        chunks = _disturbed(dialect, chunks, wanted)
+        chunks = _disturbed(dialect, framing, chunks, wanted)
         ended = _ending(wanted)
         if ended is not None:
             reply.ending, events = ended
@@ -279,10 +282,6 @@ def _stream(dialect: Dialect, answer: Answer, chunks: Iterator[Chunk], wanted: F
         reply.chunks = tuple(reply.chunks)
         reply.length = sum(len(chunk.data) for chunk in reply.chunks)
     return _spoilt(reply, wanted)
-
-
-def _request_id(answer: Answer) -> bytes:
-    return b"req_" + answer.response.id[-24:].encode()
 
 
 # ---- faults
@@ -313,9 +312,9 @@ def _spoilt(reply: Reply, wanted: Faults) -> Reply:
     return reply
 
 
-def _disturbed(dialect: Dialect, chunks: Iterator[Chunk], wanted: Faults) -> Iterator[Chunk]:
+def _disturbed(dialect: Dialect, framing: Framing, chunks: Iterator[Chunk], wanted: Faults) -> Iterator[Chunk]:
     """The events of a stream one by one, with those faults that are among them."""
-    for number, chunk in enumerate(_events(chunks)):
+    for number, chunk in enumerate(_events(framing, chunks)):
         if number == wanted.malformed:
             yield Chunk(0.0, dialect.broken_event)
         if number == wanted.error:
@@ -324,27 +323,21 @@ def _disturbed(dialect: Dialect, chunks: Iterator[Chunk], wanted: Faults) -> Ite
         event = chunk.data
         if wanted.no_done and dialect.is_end(event):
             continue
-        if wanted.no_usage and b'"usage"' in event:
-            stripped = without_usage(sse.data(event))
-            if b'"choices":[]' in stripped:
+        data = framing.data(event) if wanted.no_usage or wanted.repeat > 1 else b""
+        if wanted.no_usage and data:
+            stripped = dialect.without_usage(data)
+            if not stripped:
                 continue
-            event = sse.event(stripped, sse.name(event))
+            event = event if stripped == data else framing.again(event, stripped)
         pause = chunk.pause if wanted.every is None else wanted.every
         yield Chunk(pause, event, chunk.tokens, chunk.last)
-        for _ in range(wanted.repeat - 1 if _has_text(event) else 0):
+        for _ in range(wanted.repeat - 1 if data and dialect.has_text(data) else 0):
             yield Chunk(pause, event, 0)
 
 
-def _events(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+def _events(framing: Framing, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     for chunk in chunks:
-        events = chunk.data.split(b"\n\n")[:-1]
+        events = framing.cut(chunk.data)
         for place, event in enumerate(events, 1):
             first, last = place == 1, place == len(events)
-            yield Chunk(
-                chunk.pause if first else 0.0, event + b"\n\n", chunk.tokens if first else 0, chunk.last and last
-            )
-
-
-def _has_text(event: bytes) -> bool:
-    text = (b'"delta":{"content":', b'"delta":{"reasoning_content":', b'"choices":[{"text":', b"content_block_delta")
-    return any(mark in event for mark in text) and b'"role"' not in event
+            yield Chunk(chunk.pause if first else 0.0, event, chunk.tokens if first else 0, chunk.last and last)

@@ -1,52 +1,21 @@
-"""The wire formats the simulator speaks as a vendor does: requests, answers, and the vendor's own errors."""
+"""OpenAI's chat completions, and its older completions.
+
+https://platform.openai.com/docs/api-reference/chat https://platform.openai.com/docs/api-reference/completions
+"""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from fairlead.chat import Event, Finish, Message, PartDelta, Request, Response, Start, Text, Usage
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import Envelope, sse
-from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
+from fairlead.providers.simulator.dialects import HERE, Dialect, Place, encode
 from fairlead.providers.simulator.models import CREATED, Wire
-
-_encode = msgspec.json.Encoder().encode
-
-
-class Dialect(Protocol):
-    """One format, from the provider's side."""
-
-    name: Wire
-    broken_event: bytes  # what `malformed` sends
-
-    def decode(self, body: bytes) -> Request:
-        """Raises InvalidRequest, where the vendor would refuse."""
-        ...
-
-    def encode(self, response: Response) -> bytes: ...
-
-    def encoder(self, request: Request) -> Callable[[Event], bytes]: ...
-
-    def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
-        """The vendor's error body for `status`."""
-        ...
-
-    def error_event(self) -> bytes:
-        """The vendor's error event inside a stream that began well."""
-        ...
-
-    def is_end(self, event: bytes) -> bool:
-        """Whether `event` is the format's end mark."""
-        ...
-
-    def models(self, names: Iterable[str]) -> bytes: ...
-
-
-# ---- OpenAI
 
 _OPENAI_ERRORS: dict[int, tuple[str, str | None]] = {
     401: ("invalid_request_error", "invalid_api_key"), 402: ("insufficient_quota", "insufficient_quota"),
@@ -55,14 +24,20 @@ _OPENAI_ERRORS: dict[int, tuple[str, str | None]] = {
 }  # fmt: skip
 
 
-class OpenAIDialect:
+class OpenAIDialect(Dialect):
     """What the two formats of OpenAI share."""
 
+    text_marks = (
+        b'"delta":{"content":',
+        b'"delta":{"reasoning_content":',
+        b'"delta":{"refusal":',
+        b'"choices":[{"text":',
+    )
     broken_event = b'data: {"id":"broken","choices":[{"index":0,"delta":{"content":\n\n'
 
     def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
         kind, usual = _OPENAI_ERRORS.get(status, ("invalid_request_error" if status < 500 else "server_error", None))
-        return _encode({"error": {"message": message, "type": kind, "param": param, "code": code or usual}})
+        return encode({"error": {"message": message, "type": kind, "param": param, "code": code or usual}})
 
     def error_event(self) -> bytes:
         return sse.event(self.error(500, "The server had an error while processing your request. Sorry about that!"))
@@ -70,9 +45,16 @@ class OpenAIDialect:
     def is_end(self, event: bytes) -> bool:
         return event == b"data: [DONE]\n\n"
 
+    def without_usage(self, told: bytes) -> bytes:
+        bare = super().without_usage(told)
+        return b"" if bare != told and b'"choices":[]' in bare else bare
+
+    def has_text(self, data: bytes) -> bool:
+        return super().has_text(data) and b'"role"' not in data
+
     def models(self, names: Iterable[str]) -> bytes:
         facts = {"object": "model", "created": CREATED, "owned_by": "fairlead"}
-        return _encode({"object": "list", "data": [{"id": name, **facts} for name in names]})
+        return encode({"object": "list", "data": [{"id": name, **facts} for name in names]})
 
 
 class Chat(OpenAIDialect):
@@ -81,15 +63,41 @@ class Chat(OpenAIDialect):
     name: Wire = "openai-chat"
     _wire = OpenAIChat()
 
-    def decode(self, body: bytes) -> Request:
+    def decode(self, body: bytes, place: Place = HERE) -> Request:
         _checked(self._wire.peek(body))
         return self._wire.decode_request(body)
 
-    def encode(self, response: Response) -> bytes:
-        return self._wire.encode_response(response)
+    def encode(self, response: Response, request: Request) -> bytes:
+        told = self._wire.encode_response(response)
+        return _refusing(told) if response.finish_reason == "refusal" else told
 
-    def encoder(self, request: Request) -> Callable[[Event], bytes]:
-        return self._wire.event_encoder(include_usage=request.include_usage)
+    def encoder(self, request: Request, response: Response) -> Callable[[Event], bytes]:
+        encode_event = self._wire.event_encoder(include_usage=request.include_usage)
+        if response.finish_reason != "refusal":
+            return encode_event
+
+        def refuse(event: Event) -> bytes:
+            events = [part + b"\n\n" for part in encode_event(event).split(b"\n\n")[:-1]]
+            return b"".join(part if self.is_end(part) else sse.event(_refusing(sse.data(part))) for part in events)
+
+        return refuse
+
+
+def _refusing(told: bytes) -> bytes:
+    """A completion or a chunk of one, with its text where OpenAI has refusals.
+
+    https://platform.openai.com/docs/guides/structured-outputs#refusals
+    """
+    fields = msgspec.json.decode(told)
+    for choice in fields["choices"]:
+        said = choice.get("message") or choice.get("delta") or {}
+        if said.get("content"):
+            said["refusal"], said["content"] = said["content"], None
+        if choice.get("finish_reason") == "content_filter":
+            choice["finish_reason"] = "stop"
+        if "delta" in choice and said.get("refusal"):
+            choice["delta"] = {"refusal": said["refusal"]}
+    return encode(fields)
 
 
 class _Asked(Struct):
@@ -111,7 +119,7 @@ class Completions(OpenAIDialect):
     name: Wire = "openai-completions"
     _wire = OpenAICompletions()
 
-    def decode(self, body: bytes) -> Request:
+    def decode(self, body: bytes, place: Place = HERE) -> Request:
         envelope = _checked(self._wire.peek(body))
         try:
             told = _asked.decode(body)
@@ -128,13 +136,13 @@ class Completions(OpenAIDialect):
             include_usage=envelope.include_usage,
         )
 
-    def encode(self, response: Response) -> bytes:
+    def encode(self, response: Response, request: Request) -> bytes:
         text = "".join(part.text for part in response.parts if isinstance(part, Text))
         choice = _choice(text, response.finish_reason)
         facts = _facts(response.id, response.model, response.created)
-        return _encode({**facts, "choices": [choice], "usage": _usage(response.usage)})
+        return encode({**facts, "choices": [choice], "usage": _usage(response.usage)})
 
-    def encoder(self, request: Request) -> Callable[[Event], bytes]:
+    def encoder(self, request: Request, response: Response) -> Callable[[Event], bytes]:
         return _CompletionEncoder(include_usage=request.include_usage)
 
 
@@ -160,7 +168,7 @@ class _CompletionEncoder:
 
     def _told(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> bytes:
         more = {"usage": usage and _usage(usage)} if self._include_usage else {}
-        return sse.event(_encode({**self._facts, "choices": choices, **more}))
+        return sse.event(encode({**self._facts, "choices": choices, **more}))
 
 
 def _checked(envelope: Envelope) -> Envelope:
@@ -191,62 +199,4 @@ def _usage(usage: Usage | None) -> dict[str, int] | None:
     return {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens, "total_tokens": total}
 
 
-# ---- Anthropic
-
-_ANTHROPIC_ERRORS = {
-    401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
-}  # fmt: skip
-
-
-class Messages:
-    """Anthropic's messages."""
-
-    name: Wire = "anthropic-messages"
-    broken_event = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{\n\n'
-    _wire = AnthropicMessages()
-
-    def decode(self, body: bytes) -> Request:
-        envelope = self._wire.peek(body)
-        if not envelope.model:
-            raise InvalidRequest("model: Field required", param="model")
-        if envelope.max_tokens is None:
-            raise InvalidRequest("max_tokens: Field required", param="max_tokens")
-        return self._wire.decode_request(body)
-
-    def encode(self, response: Response) -> bytes:
-        return self._wire.encode_response(response)
-
-    def encoder(self, request: Request) -> Callable[[Event], bytes]:
-        return self._wire.event_encoder(include_usage=True)
-
-    def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
-        kind = _ANTHROPIC_ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return _encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_sim"})
-
-    def error_event(self) -> bytes:
-        return sse.event(self.error(529, "Overloaded"), b"error")
-
-    def is_end(self, event: bytes) -> bool:
-        return event.startswith(b"event: message_stop\n")
-
-    def models(self, names: Iterable[str]) -> bytes:
-        facts = {"type": "model", "created_at": "2026-01-01T00:00:00Z"}
-        rows = [{"id": name, "display_name": f"Simulator {name}", **facts} for name in names]
-        return _encode({"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]})
-
-
-CHAT, MESSAGES, COMPLETIONS = Chat(), Messages(), Completions()
-BY_PATH: dict[str, Dialect] = {"/chat/completions": CHAT, "/messages": MESSAGES, "/completions": COMPLETIONS}
-
-
-def without_usage(told: bytes) -> bytes:
-    """A body or the data of an event, without the usage in it."""
-    try:
-        fields = msgspec.json.decode(told, type=dict[str, Raw])
-    except msgspec.DecodeError:
-        return told
-    fields.pop("usage", None)
-    if "message" in fields:
-        fields["message"] = Raw(without_usage(bytes(fields["message"])))
-    return _encode(fields)
+CHAT, COMPLETIONS = Chat(), Completions()

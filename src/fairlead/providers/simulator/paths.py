@@ -1,0 +1,95 @@
+"""Which format is spoken at an address: its end tells, whatever base path stands before it."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
+
+from fairlead.providers.simulator.dialects import HERE, Dialect, Place
+from fairlead.providers.simulator.dialects.anthropic import MESSAGES
+from fairlead.providers.simulator.dialects.openai import CHAT, COMPLETIONS
+
+_COUNTS = Place(counts=True)
+_MAX_REMEMBERED = 512  # addresses
+
+
+class Rule(Struct, frozen=True):
+    """Addresses that end in `pattern`, whose groups are the names of a `Place`."""
+
+    pattern: re.Pattern[str]
+    dialect: Dialect
+    place: Place = HERE
+
+
+def _rule(pattern: str, dialect: Dialect, place: Place = HERE) -> Rule:
+    return Rule(re.compile(rf"(?:/.*)?/{pattern}"), dialect, place)
+
+
+# The first that fits counts.
+RULES = (
+    _rule("chat/completions", CHAT),
+    _rule("completions", COMPLETIONS),
+    _rule("messages/count_tokens", MESSAGES, _COUNTS),
+    _rule("messages", MESSAGES),
+)
+
+
+class Paths:
+    """Finds what is spoken where."""
+
+    def __init__(self, protocols: Iterable[str] | None = None) -> None:
+        """`protocols`: by name; None: all."""
+        served = None if protocols is None else frozenset(protocols)
+        self._rules = [rule for rule in RULES if served is None or rule.dialect.name in served]
+        self._found: dict[str, tuple[Dialect, Place] | None] = {}
+
+    def find(self, target: str) -> tuple[Dialect, Place] | None:
+        """The format of the address `target`, and what else it says."""
+        if target not in self._found:
+            if len(self._found) >= _MAX_REMEMBERED:
+                self._found.clear()
+            self._found[target] = self._match(target)
+        return self._found[target]
+
+    def _match(self, target: str) -> tuple[Dialect, Place] | None:
+        path, _, query = target.partition("?")
+        for rule in self._rules:
+            found = rule.pattern.fullmatch(path)
+            if found is not None:
+                return rule.dialect, _place(rule.place, found.groupdict(), query)
+        return None
+
+    def spoken(self, target: str, headers: Mapping[bytes, bytes]) -> Dialect:
+        """The format of lists of models, and of what is said of addresses that nobody knows."""
+        found = self.find(target)
+        if found is not None:
+            return found[0]
+        return self._told_by(headers)
+
+    def _told_by(self, headers: Mapping[bytes, bytes]) -> Dialect:
+        only = {rule.dialect for rule in self._rules}
+        return MESSAGES if only == {MESSAGES} or b"anthropic-version" in headers else CHAT
+
+
+def _place(place: Place, groups: Mapping[str, str | None], query: str) -> Place:
+    """`place`, with what the address says."""
+    model = groups.get("model")
+    return place if model is None else Place(unquote(model), place.stream, place.counts)
+
+
+def is_list(target: str) -> bool:
+    """Whether `target` is where a vendor lists its models."""
+    return target.partition("?")[0].endswith(("/models", "/api/tags", "/foundation-models"))
+
+
+def credentials(target: str, headers: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """What may be a credential: in a header, or Gemini's `key`; of a signed request the id of the access key."""
+    told = headers.get(b"authorization", b"")
+    yield told.removeprefix(b"Bearer ")
+    yield from (headers[name] for name in (b"x-api-key", b"api-key", b"x-goog-api-key") if name in headers)
+    signed = re.search(rb"Credential=([^/,]+)/", told)
+    if signed is not None:
+        yield signed[1]
+    for value in parse_qs(target.partition("?")[2]).get("key", ()):
+        yield value.encode()
