@@ -9,6 +9,7 @@ from msgspec import Struct
 from fairlead.providers.simulator.dialects import HERE, Dialect, Place
 from fairlead.providers.simulator.dialects.anthropic import MESSAGES
 from fairlead.providers.simulator.dialects.openai import CHAT, COMPLETIONS
+from fairlead.providers.simulator.dialects.responses import RESPONSES
 
 _COUNTS = Place(counts=True)
 _MAX_REMEMBERED = 512  # addresses
@@ -30,6 +31,8 @@ def _rule(pattern: str, dialect: Dialect, place: Place = HERE) -> Rule:
 RULES = (
     _rule("chat/completions", CHAT),
     _rule("completions", COMPLETIONS),
+    _rule("responses/input_tokens", RESPONSES, _COUNTS),
+    _rule("responses", RESPONSES),
     _rule("messages/count_tokens", MESSAGES, _COUNTS),
     _rule("messages", MESSAGES),
 )

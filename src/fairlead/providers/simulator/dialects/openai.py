@@ -27,7 +27,7 @@ _OPENAI_ERRORS: dict[int, tuple[str, str | None]] = {
 class OpenAIDialect(Dialect):
     """What the two formats of OpenAI share."""
 
-    text_marks = (
+    text_marks: tuple[bytes, ...] = (
         b'"delta":{"content":',
         b'"delta":{"reasoning_content":',
         b'"delta":{"refusal":',
