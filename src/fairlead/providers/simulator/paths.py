@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from fairlead.providers.simulator.dialects import HERE, Dialect, Place
 from fairlead.providers.simulator.dialects.anthropic import MESSAGES
+from fairlead.providers.simulator.dialects.gemini import GEMINI
 from fairlead.providers.simulator.dialects.openai import CHAT, COMPLETIONS
 from fairlead.providers.simulator.dialects.responses import RESPONSES
 
@@ -27,6 +28,9 @@ def _rule(pattern: str, dialect: Dialect, place: Place = HERE) -> Rule:
     return Rule(re.compile(rf"(?:/.*)?/{pattern}"), dialect, place)
 
 
+_STREAM, _WHOLE = Place(stream=True), Place(stream=False)
+_GEMINI = r"(?:models|tunedModels|endpoints)/(?P<model>[^:]+)"
+
 # The first that fits counts.
 RULES = (
     _rule("chat/completions", CHAT),
@@ -35,6 +39,9 @@ RULES = (
     _rule("responses", RESPONSES),
     _rule("messages/count_tokens", MESSAGES, _COUNTS),
     _rule("messages", MESSAGES),
+    _rule(rf"{_GEMINI}:generateContent", GEMINI, _WHOLE),
+    _rule(rf"{_GEMINI}:streamGenerateContent", GEMINI, _STREAM),
+    _rule(rf"{_GEMINI}:countTokens", GEMINI, _COUNTS),
 )
 
 
@@ -68,17 +75,24 @@ class Paths:
         found = self.find(target)
         if found is not None:
             return found[0]
-        return self._told_by(headers)
-
-    def _told_by(self, headers: Mapping[bytes, bytes]) -> Dialect:
-        only = {rule.dialect for rule in self._rules}
-        return MESSAGES if only == {MESSAGES} or b"anthropic-version" in headers else CHAT
+        served = {rule.dialect for rule in self._rules}
+        if len(served) == 1:
+            return served.pop()
+        path = target.partition("?")[0]
+        told = (
+            (b"anthropic-version" in headers, MESSAGES),
+            (b"x-goog-api-key" in headers or ("/v1beta/" in path and "/openai/" not in path), GEMINI),
+        )
+        return next((dialect for says, dialect in told if says and dialect in served), CHAT)
 
 
 def _place(place: Place, groups: Mapping[str, str | None], query: str) -> Place:
     """`place`, with what the address says."""
     model = groups.get("model")
-    return place if model is None else Place(unquote(model), place.stream, place.counts)
+    if model is None:
+        return place
+    array = bool(place.stream) and parse_qs(query).get("alt") != ["sse"]
+    return Place(unquote(model), place.stream, place.counts, array)
 
 
 def is_list(target: str) -> bool:
