@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from fairlead.providers.simulator.dialects import HERE, Dialect, Place
 from fairlead.providers.simulator.dialects.anthropic import MESSAGES
+from fairlead.providers.simulator.dialects.bedrock import CONVERSE
 from fairlead.providers.simulator.dialects.gemini import GEMINI
 from fairlead.providers.simulator.dialects.openai import CHAT, COMPLETIONS
 from fairlead.providers.simulator.dialects.responses import RESPONSES
@@ -29,6 +30,7 @@ def _rule(pattern: str, dialect: Dialect, place: Place = HERE) -> Rule:
 
 
 _STREAM, _WHOLE = Place(stream=True), Place(stream=False)
+_MODEL = r"model/(?P<model>[^/]+)"
 _GEMINI = r"(?:models|tunedModels|endpoints)/(?P<model>[^:]+)"
 
 # The first that fits counts.
@@ -39,6 +41,8 @@ RULES = (
     _rule("responses", RESPONSES),
     _rule("messages/count_tokens", MESSAGES, _COUNTS),
     _rule("messages", MESSAGES),
+    _rule(rf"{_MODEL}/converse", CONVERSE, _WHOLE),
+    _rule(rf"{_MODEL}/converse-stream", CONVERSE, _STREAM),
     _rule(rf"{_GEMINI}:generateContent", GEMINI, _WHOLE),
     _rule(rf"{_GEMINI}:streamGenerateContent", GEMINI, _STREAM),
     _rule(rf"{_GEMINI}:countTokens", GEMINI, _COUNTS),

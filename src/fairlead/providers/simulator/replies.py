@@ -202,9 +202,8 @@ def _json(dialect: Dialect, status: int, body: bytes, *more: tuple[bytes, bytes]
 def _refusal(
     dialect: Dialect, status: int, message: str, *, code: str | None = None, param: str | None = None
 ) -> Reply:
-    status = dialect.refusal(status)
-    body = dialect.error(status, message, code=code, param=param)
-    return _json(dialect, status, body, *dialect.error_headers(status))
+    headers, status = dialect.error_headers(status), dialect.refusal(status)
+    return _json(dialect, status, dialect.error(status, message, code=code, param=param), *headers)
 
 
 def _instead(dialect: Dialect, request: Request, wanted: Faults) -> Reply | None:
