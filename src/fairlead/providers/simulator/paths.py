@@ -9,7 +9,10 @@ from msgspec import Struct
 from fairlead.providers.simulator.dialects import HERE, Dialect, Place
 from fairlead.providers.simulator.dialects.anthropic import MESSAGES
 from fairlead.providers.simulator.dialects.bedrock import CONVERSE
+from fairlead.providers.simulator.dialects.cohere import CHAT_V1, CHAT_V2
 from fairlead.providers.simulator.dialects.gemini import GEMINI
+from fairlead.providers.simulator.dialects.ollama import CHAT as OLLAMA_CHAT
+from fairlead.providers.simulator.dialects.ollama import GENERATE
 from fairlead.providers.simulator.dialects.openai import CHAT, COMPLETIONS
 from fairlead.providers.simulator.dialects.responses import RESPONSES
 
@@ -46,6 +49,11 @@ RULES = (
     _rule(rf"{_GEMINI}:generateContent", GEMINI, _WHOLE),
     _rule(rf"{_GEMINI}:streamGenerateContent", GEMINI, _STREAM),
     _rule(rf"{_GEMINI}:countTokens", GEMINI, _COUNTS),
+    _rule("v2/chat", CHAT_V2),
+    _rule("v1/chat", CHAT_V1),
+    _rule("api/chat", OLLAMA_CHAT),
+    _rule("(?:api/)?generate", GENERATE),
+    *(Rule(re.compile("/chat"), dialect) for dialect in (CHAT_V2, CHAT_V1, OLLAMA_CHAT)),  # whichever is served
 )
 
 
@@ -86,6 +94,9 @@ class Paths:
         told = (
             (b"anthropic-version" in headers, MESSAGES),
             (b"x-goog-api-key" in headers or ("/v1beta/" in path and "/openai/" not in path), GEMINI),
+            (path.endswith("/api/tags"), OLLAMA_CHAT),
+            (path.endswith("/foundation-models"), CONVERSE),
+            ("endpoint=" in target, CHAT_V2),
         )
         return next((dialect for says, dialect in told if says and dialect in served), CHAT)
 
