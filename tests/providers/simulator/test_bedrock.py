@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import cache
 from typing import Any
 
@@ -66,11 +66,10 @@ async def asking(
 
 def collected(answer: Any) -> Any:
     """An answer with its stream read to the end."""
-    stream = answer.get("stream") or answer.get("body")
-    if stream is not None:
-        answer["stream" if "stream" in answer else "body"] = (
-            list(stream) if hasattr(stream, "__iter__") and not hasattr(stream, "read") else stream.read()
-        )
+    for name in ("stream", "body"):
+        if name in answer:
+            with closing(answer[name]) as stream:
+                answer[name] = stream.read() if hasattr(stream, "read") else list(stream)
     return answer
 
 
@@ -221,6 +220,104 @@ async def test_errors_have_their_names():
         assert slow.value.response["Error"]["Code"] == "ThrottlingException"
         with pytest.raises(EventStreamError, match="modelStreamErrorException"):
             await answered(call, stream=True, modelId="echo+error=2")
+
+
+# ---- models that are invoked in their own format
+
+WORDS = "hello, wörld 🙂"
+CHAT = {"messages": [{"role": "user", "content": WORDS}], "max_tokens": 500}
+CLAUDE = {**CHAT, "anthropic_version": "bedrock-2023-05-31"}
+NOVA = {"schemaVersion": "messages-v1", "messages": HELLO, "inferenceConfig": {"max_new_tokens": 500}}
+LLAMA3 = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant"
+FAMILIES: dict[str, dict[str, Any]] = {
+    "anthropic.claude": CLAUDE,
+    "us.anthropic.claude": CLAUDE,
+    "anthropic.claude-v2": {"prompt": f"\n\nHuman: {WORDS}\n\nAssistant:", "max_tokens_to_sample": 500},
+    "amazon.nova": NOVA,
+    "amazon.titan-text": {"inputText": f"User: {WORDS}\nBot:", "textGenerationConfig": {"maxTokenCount": 500}},
+    "meta.llama2": {"prompt": f"<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n{WORDS} [/INST]", "max_gen_len": 500},
+    "meta.llama3": {"prompt": LLAMA3.format(WORDS), "max_gen_len": 500},
+    "cohere.command": {"prompt": WORDS, "max_tokens": 500},
+    "cohere.command-r": {"message": WORDS, "max_tokens": 500},
+    "mistral.mixtral": {"prompt": f"<s>[INST] {WORDS} [/INST]", "max_tokens": 500},
+    "mistral.mistral-large": CHAT,
+    "openai.gpt-oss": CHAT,
+}
+
+
+def words_of(told: Any) -> str:
+    """The texts of an answer, or of a piece of one, wherever its family has them."""
+    if isinstance(told, list):
+        return "".join(map(words_of, told))
+    if not isinstance(told, dict) or "response" in told:
+        return ""
+    names = ("text", "completion", "outputText", "generation", "content")
+    own = "".join(told[name] for name in names if isinstance(told.get(name), str))
+    return own or "".join(map(words_of, told.values()))
+
+
+async def invoked(call: Callable[..., Any], model: str, asked: dict[str, Any]) -> Any:
+    return await call("invoke_model", modelId=model, body=msgspec.json.encode(asked))
+
+
+async def pieces(call: Callable[..., Any], model: str, asked: dict[str, Any]) -> list[Any]:
+    answer = await call("invoke_model_with_response_stream", modelId=model, body=msgspec.json.encode(asked))
+    return [msgspec.json.decode(event["chunk"]["bytes"]) for event in answer["body"]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_each_family_is_answered_in_its_own_format(family: str):
+    async with asking("bedrock-invoke") as call:
+        whole = await invoked(call, f"{family}-echo", FAMILIES[family])
+        told = await pieces(call, f"{family}-echo", FAMILIES[family])
+    body = msgspec.json.decode(whole["body"])
+    body.pop("chat_history", None)
+    assert words_of(body) == words_of(told) == WORDS
+    headers = whole["ResponseMetadata"]["HTTPHeaders"]
+    metrics = told[-1]["amazon-bedrock-invocationMetrics"]
+    assert headers["x-amzn-bedrock-output-token-count"] == str(metrics["outputTokenCount"]) == "5"
+    assert headers["x-amzn-bedrock-input-token-count"] == str(metrics["inputTokenCount"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_each_family_says_why_it_ends(family: str):
+    short = msgspec.json.decode(msgspec.json.encode(FAMILIES[family]).replace(b":500", b":20"))
+    async with asking() as call:
+        whole = await invoked(call, f"{family}-long", short)
+        told = await pieces(call, f"{family}-long", short)
+    for said in (whole["body"], msgspec.json.encode(told)):
+        assert any(reason in said for reason in (b'"max_tokens"', b'"length"', b'"LENGTH"', b'"MAX_TOKENS"'))
+
+
+async def test_anthropics_messages_have_thoughts_and_tools_there_too():
+    tools = [{"name": name, "input_schema": SCHEMA} for name in ("one", "two")]
+    async with asking() as call:
+        called = msgspec.json.decode(
+            (await invoked(call, "anthropic.claude-tools", {**CLAUDE, "tools": tools}))["body"]
+        )
+        thought = await pieces(call, "anthropic.claude-thinking", CLAUDE)
+        with pytest.raises(ClientError, match="extraneous key"):
+            await invoked(call, "anthropic.claude-echo", {**CLAUDE, "stream": True})
+        with pytest.raises(ClientError, match="anthropic_version"):
+            await invoked(call, "anthropic.claude-echo", CHAT)
+        with pytest.raises(ClientError, match="model identifier is invalid"):
+            await invoked(call, "claude-echo", CLAUDE)
+        with pytest.raises(EventStreamError, match="modelStreamErrorException"):
+            await pieces(call, "anthropic.claude-echo+error=2", CLAUDE)
+    assert [block["name"] for block in called["content"]] == ["one", "two"]
+    signatures = [event["delta"]["signature"] for event in thought if "signature" in event.get("delta", {})]
+    assert signatures[0].startswith("sim-")
+
+
+async def test_tokens_are_counted_in_either_format():
+    async with asking() as call:
+        one = await call("count_tokens", modelId="anthropic.claude", input={"converse": {"messages": HELLO}})
+        body = msgspec.json.encode(CLAUDE)
+        other = await call("count_tokens", modelId="anthropic.claude", input={"invokeModel": {"body": body}})
+    assert one["inputTokens"] == other["inputTokens"] == 9
+
+
+# ---- what is refused
 
 
 def told(target: str, asked: object) -> tuple[int, Any]:

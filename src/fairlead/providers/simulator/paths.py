@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, unquote
 from msgspec import Struct
 
 from fairlead.providers.simulator.dialects import HERE, Dialect, Place
-from fairlead.providers.simulator.dialects.anthropic import MESSAGES
+from fairlead.providers.simulator.dialects.anthropic import COMPLETE, MESSAGES
 from fairlead.providers.simulator.dialects.bedrock import CONVERSE
+from fairlead.providers.simulator.dialects.bedrock_invoke import COUNTING, INVOKE
 from fairlead.providers.simulator.dialects.cohere import CHAT_V1, CHAT_V2
 from fairlead.providers.simulator.dialects.gemini import GEMINI
 from fairlead.providers.simulator.dialects.ollama import CHAT as OLLAMA_CHAT
@@ -44,6 +45,10 @@ RULES = (
     _rule("responses", RESPONSES),
     _rule("messages/count_tokens", MESSAGES, _COUNTS),
     _rule("messages", MESSAGES),
+    _rule("complete", COMPLETE),
+    _rule(rf"{_MODEL}/count-tokens", COUNTING, _COUNTS),
+    _rule(rf"{_MODEL}/invoke", INVOKE, _WHOLE),
+    _rule(rf"{_MODEL}/invoke-with-response-stream", INVOKE, _STREAM),
     _rule(rf"{_MODEL}/converse", CONVERSE, _WHOLE),
     _rule(rf"{_MODEL}/converse-stream", CONVERSE, _STREAM),
     _rule(rf"{_GEMINI}:generateContent", GEMINI, _WHOLE),
@@ -88,8 +93,8 @@ class Paths:
         if found is not None:
             return found[0]
         served = {rule.dialect for rule in self._rules}
-        if len(served) == 1:
-            return served.pop()
+        if len({dialect.name for dialect in served}) == 1:
+            return self._rules[0].dialect
         path = target.partition("?")[0]
         told = (
             (b"anthropic-version" in headers, MESSAGES),

@@ -1,12 +1,16 @@
-"""Anthropic's messages. https://docs.anthropic.com/en/api/messages"""
+"""Anthropic's messages, and its older text completions.
+
+https://docs.anthropic.com/en/api/messages https://docs.anthropic.com/en/api/complete
+"""
 
 from collections.abc import Callable, Iterable
 
-from fairlead.chat import Event, Request, Response
+from fairlead.chat import Event, Request, Response, Usage
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import sse
 from fairlead.protocols.anthropic_messages import AnthropicMessages
-from fairlead.providers.simulator.dialects import HERE, Dialect, Place, encode
+from fairlead.providers.simulator.dialects import HERE, Dialect, Fields, Place, encode, fields_of, take
+from fairlead.providers.simulator.dialects.prompts import CLAUDE, Pieces, text_of
 from fairlead.providers.simulator.models import Wire
 
 _ANTHROPIC_ERRORS = {
@@ -15,7 +19,23 @@ _ANTHROPIC_ERRORS = {
 }  # fmt: skip
 
 
-class Messages(Dialect):
+class AnthropicDialect(Dialect):
+    """What the two formats share."""
+
+    def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
+        kind = _ANTHROPIC_ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
+        return encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_sim"})
+
+    def error_event(self) -> bytes:
+        return sse.event(self.error(529, "Overloaded"), b"error")
+
+    def models(self, names: Iterable[str]) -> bytes:
+        facts = {"type": "model", "created_at": "2026-01-01T00:00:00Z"}
+        rows = [{"id": name, "display_name": f"Simulator {name}", **facts} for name in names]
+        return encode({"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]})
+
+
+class Messages(AnthropicDialect):
     """Anthropic's messages."""
 
     name: Wire = "anthropic-messages"
@@ -37,20 +57,43 @@ class Messages(Dialect):
     def encoder(self, request: Request, response: Response) -> Callable[[Event], bytes]:
         return self._wire.event_encoder(include_usage=True)
 
-    def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
-        kind = _ANTHROPIC_ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_sim"})
-
-    def error_event(self) -> bytes:
-        return sse.event(self.error(529, "Overloaded"), b"error")
-
     def is_end(self, event: bytes) -> bool:
         return event.startswith(b"event: message_stop\n")
 
-    def models(self, names: Iterable[str]) -> bytes:
-        facts = {"type": "model", "created_at": "2026-01-01T00:00:00Z"}
-        rows = [{"id": name, "display_name": f"Simulator {name}", **facts} for name in names]
-        return encode({"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]})
+
+class Complete(AnthropicDialect):
+    """Anthropic's older text completions."""
+
+    name: Wire = "anthropic-complete"
+    text_marks = (b'"completion":"',)
+    broken_event = b'event: completion\ndata: {"type":"completion","completion":\n\n'
+
+    def decode(self, body: bytes, place: Place = HERE) -> Request:
+        fields = fields_of(body)
+        model = take(fields, "model", str)
+        if not model:
+            raise InvalidRequest("model: Field required", param="model")
+        return CLAUDE.read(fields, Place(model, bool(take(fields, "stream", bool))))
+
+    def encode(self, response: Response, request: Request) -> bytes:
+        told = CLAUDE.whole(text_of(response), response, response.usage or Usage())
+        return encode({**_facts(response), **told})
+
+    def encoder(self, request: Request, response: Response) -> Callable[[Event], bytes]:
+        pieces = Pieces(CLAUDE, response)
+
+        def told(event: Event) -> bytes:
+            facts = _facts(response)
+            return b"".join(sse.event(encode({**facts, **piece}), b"completion") for piece in pieces(event))
+
+        return told
+
+    def is_end(self, event: bytes) -> bool:
+        return b'"stop_reason":"' in event
 
 
-MESSAGES = Messages()
+def _facts(response: Response) -> Fields:
+    return {"id": response.id, "model": response.model, "log_id": response.id}
+
+
+MESSAGES, COMPLETE = Messages(), Complete()

@@ -80,7 +80,7 @@ class Bedrock(Dialect):
 
     framing = MESSAGES
     usage_fields = frozenset({"usage"})
-    usage_within = ("metadata",)
+    usage_within: tuple[str, ...] = ("metadata",)
 
     def headers(self, response: Response, request: Request) -> Headers:
         return (_REQUEST_ID,)

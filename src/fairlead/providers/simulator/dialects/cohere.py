@@ -74,8 +74,9 @@ class Cohere(Dialect):
         return encode({"models": rows, "next_page_token": ""})
 
 
-def _id(digits: str) -> str:
-    return str(UUID(int=int(digits, 16), version=4))
+def _id(id: str, step: int = 1) -> str:
+    """An id of Cohere's shape out of one of the simulator's, read forwards or backwards."""
+    return str(UUID(int=int(id[-24:][::step], 16), version=4))
 
 
 def _needs(fields: Fields, name: str) -> str:
@@ -404,7 +405,7 @@ def answer_v1(response: Response, request: Request) -> Fields:
     return {
         "response_id": _id(response.id),
         "text": text or (_PLAN if calls else ""),
-        "generation_id": _id(response.id[::-1]),
+        "generation_id": _id(response.id, -1),
         "chat_history": history,
         "finish_reason": _REASONS_V1.get(response.finish_reason or "", "COMPLETE"),
         "meta": {"api_version": {"version": "1"}, "billed_units": tokens, "tokens": tokens},
@@ -428,7 +429,7 @@ class EventsV1:
     def __call__(self, event: Event) -> Iterator[Fields]:
         match event:
             case Start(id=id):
-                yield _event_v1("stream-start", generation_id=_id(id[::-1]))
+                yield _event_v1("stream-start", generation_id=_id(id, -1))
             case PartStart(part=part):
                 self._part = part
                 if isinstance(part, ToolUse):
