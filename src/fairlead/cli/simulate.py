@@ -16,8 +16,17 @@ class Spoken(StrEnum):
     """The protocols a simulated provider can speak."""
 
     openai_chat = "openai-chat"
-    anthropic_messages = "anthropic-messages"
     openai_completions = "openai-completions"
+    openai_responses = "openai-responses"
+    anthropic_messages = "anthropic-messages"
+    anthropic_complete = "anthropic-complete"
+    gemini = "gemini"
+    bedrock_converse = "bedrock-converse"
+    bedrock_invoke = "bedrock-invoke"
+    cohere_chat = "cohere-chat"
+    cohere_chat_v1 = "cohere-chat-v1"
+    ollama_chat = "ollama-chat"
+    ollama_generate = "ollama-generate"
 
 
 def command(

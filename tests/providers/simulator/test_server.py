@@ -249,6 +249,74 @@ async def test_the_tally_tells_what_was_asked_and_can_begin_anew():
         assert (answer["requests"], answer["last"]) == (0, None)
 
 
+async def test_what_was_asked_is_kept_without_credentials():
+    async with serving() as url, openai_client(url, "secret") as client:
+        await client.chat.completions.create(model="echo", messages=HELLO, extra_query={"key": "secret", "a": "b"})
+        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+        writer.write(b"POST /x HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n\xff\x00")
+        await reader.read()
+        writer.close()
+        answer: Any = await client.get("/../__requests", cast_to=object)
+        first, second = answer["requests"]
+        assert (first["method"], first["path"], first["query"]) == ("POST", "/v1/chat/completions", "a=b")
+        assert first["body"]["messages"] == HELLO
+        assert first["headers"]["content-type"] == "application/json"
+        assert "secret" not in msgspec.json.encode(answer).decode()
+        assert (second["body"], second["bytes"]) == ({"base64": "/wA="}, 2)
+        await client.post("/../__reset", cast_to=object)
+        answer = await client.get("/../__requests", cast_to=object)
+        assert answer["requests"] == []
+
+
+async def test_the_last_requests_are_kept_and_no_large_bodies():
+    async with serving() as url, openai_client(url) as client:
+        long: Any = [{"role": "user", "content": "x" * (300 << 10)}]
+        await client.chat.completions.create(model="fast", messages=long)
+        large: Any = await client.get("/../__requests", cast_to=object)
+        for number in range(100):
+            await client.chat.completions.create(model="fast", messages=[{"role": "user", "content": str(number)}])
+        answer: Any = await client.get("/../__requests", cast_to=object)
+    assert large["requests"][0]["body"] is None
+    assert large["requests"][0]["bytes"] > 300 << 10
+    assert len(answer["requests"]) == 100
+    assert answer["requests"][0]["body"]["messages"][0]["content"] == "0"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_anthropics_older_completions_are_there(stream: bool):
+    asked: Any = {"model": "echo", "prompt": "\n\nHuman: one two\n\nAssistant:", "max_tokens_to_sample": 99}
+    async with serving("anthropic-complete") as url, anthropic_client(url) as client:
+        raw: Any = await client.post("/v1/complete", body={**asked, "stream": stream}, cast_to=str)
+        with pytest.raises(anthropic.BadRequestError, match="Human"):
+            await client.post("/v1/complete", body={**asked, "prompt": "one"}, cast_to=object)
+    pieces = [line.removeprefix("data: ") for line in raw.split("\n") if line.startswith("data: ")] or [raw]
+    told = [msgspec.json.decode(piece) for piece in pieces]
+    assert "".join(piece["completion"] for piece in told) == "one two"
+    assert (told[-1]["stop_reason"], told[-1]["stop"]) == ("stop_sequence", "\n\nHuman:")
+
+
+async def test_the_anthropic_client_counts_tokens():
+    async with serving() as url, anthropic_client(url) as client:
+        counted = await client.messages.count_tokens(model="echo", messages=HELLO)
+    assert counted.input_tokens == 9
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refusal_is_told_in_both_formats(stream: bool):
+    async with serving() as url, openai_client(url) as one, anthropic_client(url) as other:
+        if stream:
+            async with one.chat.completions.stream(model="refuse", messages=HELLO) as events:
+                chat: Any = await events.get_final_completion()
+            async with other.messages.stream(model="refuse", max_tokens=99, messages=HELLO) as told:
+                message: Any = await told.get_final_message()
+        else:
+            chat = await one.chat.completions.create(model="refuse", messages=HELLO)
+            message = await other.messages.create(model="refuse", max_tokens=99, messages=HELLO)
+    assert chat.choices[0].message.refusal == "I will not help with that."
+    assert chat.choices[0].message.content is None
+    assert message.stop_reason == "refusal"
+
+
 async def test_a_port_that_is_taken_is_told():
     server = SimulatorServer()
     async with serving() as url:

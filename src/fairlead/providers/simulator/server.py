@@ -5,21 +5,24 @@ With a `tally_file` it writes down what it served; `tally.py` says how.
 Besides the vendors' paths (with and without /v1) it serves `GET /__tally`, what it was asked so far, as JSON:
 `requests`, `connections` (open now, the asking one left out), `closed_early` (the client went before its answer was
 whole), `tallied` (entries in the tally file, all of them written by then), and `last`, the last request's `head` and
-`body`. `POST /__reset` begins the count anew.
+`body`. `GET /__requests` tells the last 100 requests, oldest first: `method`, `path` (as it was spelt), `query`,
+`headers` (names in lower case, without credentials), `bytes` of the body, and `body`: JSON as such, other bytes as
+`{"base64": ...}`, null where it is larger than 256 KiB. `POST /__reset` forgets them and begins the count anew.
 """
 
 import asyncio
 import socket
 import struct
+from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httptools
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct, field
 
 from fairlead.providers.simulator.replies import Chunk, Reply, Simulator, joined
 from fairlead.providers.simulator.tally import CALL_HEADER, Entry, TallyFile, begun
@@ -33,6 +36,11 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 _HIGH_WATER = 256 << 10
+_KEPT_REQUESTS = 100
+_KEPT_BODY = 256 << 10
+_SECRET = frozenset(
+    b"authorization proxy-authorization cookie x-api-key api-key x-goog-api-key x-amz-security-token".split()
+)
 
 
 class Request(Struct):
@@ -50,6 +58,31 @@ class Request(Struct):
         return b"\r\n".join([first, *(name + b": " + value for name, value in self.headers), b""])
 
 
+class Kept(Struct):
+    """One request, as it is kept for whoever wants to see what came."""
+
+    method: str
+    target: str
+    headers: list[tuple[bytes, bytes]]
+    size: int
+    body: bytes | None  # None: too large to be kept
+
+    def told(self) -> dict[str, Any]:
+        path, _, query = self.target.partition("?")
+        lowered = ((name.lower(), value.decode("latin-1")) for name, value in self.headers)
+        headers = {name.decode("latin-1"): value for name, value in lowered if name not in _SECRET}
+        shown = "&".join(part for part in query.split("&") if not part.startswith("key="))
+        facts = {"method": self.method, "path": path, "query": shown, "headers": headers, "bytes": self.size}
+        return {**facts, "body": None if self.body is None else _shown(self.body)}
+
+
+def _shown(body: bytes) -> object:
+    try:
+        return Raw(msgspec.json.format(body, indent=-1)) if body else {"base64": ""}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {"base64": b64encode(body).decode()}
+
+
 class Tally(Struct):
     """What the server was asked so far."""
 
@@ -57,6 +90,14 @@ class Tally(Struct):
     closed_early: int = 0
     tallied: int = 0
     last: Request | None = None
+    kept: deque[Kept] = field(default_factory=lambda: deque(maxlen=_KEPT_REQUESTS))
+
+    def asked(self, request: Request) -> None:
+        self.requests += 1
+        self.last = request
+        size = len(request.body)
+        body = request.body if size <= _KEPT_BODY else None
+        self.kept.append(Kept(request.method, request.target, request.headers, size, body))
 
 
 class SimulatorServer:
@@ -243,10 +284,11 @@ class _Connection(asyncio.Protocol):
         server = self._server
         if request.target == "/__tally":
             return server.counted(self)
+        if request.target == "/__requests":
+            return _own({"requests": [kept.told() for kept in server.tally.kept]})
         if request.target == "/__reset" and request.method == "POST":
             return server.reset()
-        server.tally.requests += 1
-        server.tally.last = request
+        server.tally.asked(request)
         headers = {name.lower(): value for name, value in request.headers}
         return server.simulator.reply(request.method, request.target, headers, request.body)
 

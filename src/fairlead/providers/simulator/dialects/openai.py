@@ -95,7 +95,9 @@ def _refusing(told: bytes) -> bytes:
             said["refusal"], said["content"] = said["content"], None
         if choice.get("finish_reason") == "content_filter":
             choice["finish_reason"] = "stop"
-        if "delta" in choice and said.get("refusal"):
+        if "role" in choice.get("delta", {}):
+            choice["delta"] |= {"content": None, "refusal": ""}
+        elif "delta" in choice and said.get("refusal"):
             choice["delta"] = {"refusal": said["refusal"]}
     return encode(fields)
 
