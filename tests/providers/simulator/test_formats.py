@@ -7,7 +7,19 @@ import pytest
 from jsonschema import validate
 from msgspec import Raw, structs
 
-from fairlead.chat import Message, Reasoning, Request, Response, ResponseFormat, Text, Tool, ToolResult, ToolUse, fold
+from fairlead.chat import (
+    Message,
+    Reasoning,
+    Request,
+    Response,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolResult,
+    ToolUse,
+    fold,
+)
 from fairlead.errors import UpstreamBroken, UpstreamError
 from fairlead.protocols import Outbound
 from fairlead.protocols.anthropic_messages import AnthropicMessages
@@ -30,6 +42,7 @@ SCHEMA: dict[str, Any] = {
     "required": ["city", "unit"],
     "additionalProperties": False,
 }
+TYPES = {**SCHEMA, "properties": {"city": {"type": "string"}, "unit": {"type": "string"}}}
 RAW = Raw(msgspec.json.encode(SCHEMA))
 TOOLS = (Tool("one", "the first", RAW), Tool("two", "the second", RAW))
 HELLO = (Message("user", (Text("hello, wörld 🙂"),)),)
@@ -62,6 +75,7 @@ TEXTS: dict[str, tuple[str, Outbound, str]] = {
     "bedrock-invoke of mixtral": ("", BedrockInvoke(), "mistral.mixtral-"),
 }
 THINKING = [name for name in FORMATS if "mistral" not in name and "v1" not in name and "command" not in name]
+NO_SCHEMA = ("cohere-chat-v1", "bedrock-invoke of command-r")  # types are all they say of arguments
 ALL = {**FORMATS, **TEXTS}
 both_ways = pytest.mark.parametrize("stream", [False, True])
 
@@ -131,7 +145,7 @@ async def test_parallel_calls_come_and_their_results_are_summed_up(name: str, st
     assert [call.name for call in calls] == ["one", "two"]
     assert told.finish_reason == "tool_use"
     for call in calls:
-        validate(msgspec.json.decode(call.arguments), SCHEMA)
+        validate(msgspec.json.decode(call.arguments), TYPES if name in NO_SCHEMA else SCHEMA)
     results = tuple(ToolResult(call.id, (Text("sunny"),)) for call in calls)
     talk = (*HELLO, Message("assistant", told.parts), Message("tool", results))
     summed = answered(name, structs.replace(request, messages=talk))
@@ -141,11 +155,11 @@ async def test_parallel_calls_come_and_their_results_are_summed_up(name: str, st
 @both_ways
 @pytest.mark.parametrize("name", THINKING)
 async def test_a_model_thinks_and_knows_its_thoughts_again(name: str, stream: bool):
-    from fairlead.chat import Thinking
-
     request = Request("thinking", HELLO, stream=stream, thinking=Thinking(effort="high"), max_tokens=20_000)
     told = answered(name, request)
-    assert "".join(part.text for part in told.parts if isinstance(part, Reasoning)).startswith("I was sent 3 words.")
+    thought = told.parts[0]
+    assert isinstance(thought, Reasoning)
+    assert thought.text.startswith("I was sent 3 words.") or thought.encrypted  # OpenAI shows no more than was asked
     assert text_of(told) == "Having thought about it: hello, wörld 🙂"
     talk = (*HELLO, Message("assistant", told.parts), Message("user", (Text("again"),)))
     assert text_of(answered(name, structs.replace(request, model="echo", messages=talk))) == "again"

@@ -102,8 +102,9 @@ class Dialect(ABC):
         return told if bare == fields else encode(bare)
 
     def has_text(self, data: bytes) -> bool:
-        """Whether the data of an event bring text."""
-        return any(mark in data for mark in self.text_marks)
+        """Whether the data of an event bring text, which is not empty."""
+        empty = tuple(mark + b'"' for mark in self.text_marks if mark.endswith(b'"'))
+        return any(mark in data for mark in self.text_marks) and not any(mark in data for mark in empty)
 
 
 # ---- reading requests

@@ -59,7 +59,15 @@ class Invoke(Bedrock):
         }
     )  # fmt: skip
     usage_within = ("message", "metadata", "response")
-    text_marks = (b'"text_delta"', b'"delta":{"text"', b'"delta":{"content"', b'"text":"', b'"generation":"')
+    text_marks = (
+        b'"text_delta"',
+        b'"delta":{"text"',
+        b'"delta":{"content"',
+        b'"text":"',
+        b'"generation":"',
+        b'"completion":"',
+        b'"outputText":"',
+    )
     broken_event = chunk(b'{"type":"content_block_delta","index":0,"delta":{')
 
     def decode(self, body: bytes, place: Place = HERE) -> Request:
@@ -93,6 +101,10 @@ class Invoke(Bedrock):
         }  # fmt: skip
         tokens = [(b"x-amzn-bedrock-%b-token-count" % name, b"%d" % counted[field]) for name, field in names.items()]
         return (*tokens, (b"x-amzn-bedrock-invocation-latency", b"100"), *named)
+
+    def without_usage(self, told: bytes) -> bytes:
+        """Titan counts within its results."""
+        return re.sub(rb'"tokenCount":\d+,', b"", super().without_usage(told))
 
     def is_end(self, event: bytes) -> bool:
         return _METRICS.encode() in self.framing.data(event)
