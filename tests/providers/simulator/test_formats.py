@@ -1,5 +1,6 @@
 """Every model in every format, whole and streamed, as the gateway's own codecs ask for it and read it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from jsonschema import validate
 from msgspec import Raw, structs
 
 from fairlead.chat import (
+    Media,
     Message,
     Reasoning,
     Request,
@@ -20,7 +22,7 @@ from fairlead.chat import (
     ToolUse,
     fold,
 )
-from fairlead.errors import UpstreamBroken, UpstreamError
+from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import Outbound
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.bedrock_converse import BedrockConverse
@@ -243,3 +245,41 @@ async def test_the_transport_gives_the_same(name: str, stream: bool):
         told += chunk
     assert read(name, request, response.status, told) == answered(name, request)
     assert response.headers[b"content-type"].partition(b";")[0].decode() == ALL[name][1].media_types[stream]
+
+
+WRONG: tuple[Any, ...] = (None, 5, "x", True, [], [5], [None], {}, {"a": 5}, [{"type": 5}], [{}])
+
+
+def replaced(value: Any, wrong: Any) -> Iterator[Any]:
+    """`value` with each value within it replaced by `wrong`, one after the other."""
+    yield wrong
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in list(inner):
+        for other in replaced(one, wrong):
+            copy = value.copy()
+            copy[key] = other
+            yield copy
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_of_a_wrong_type_is_answered_or_refused(name: str):
+    talk = (
+        Message("system", (Text("be brief"),)),
+        Message("user", (Text("a"), Media("image", "image/png", data="AAAA"))) if name in FORMATS else HELLO[0],
+    )
+    if name in FORMATS and "command" not in name and "v1" not in name:
+        called = (
+            Message("assistant", (ToolUse("call_1", "one"),)),
+            Message("tool", (ToolResult("call_1", (Text("b"),)),)),
+        )
+        talk = (*talk, *called)
+    request = Request("echo", talk, tools=TOOLS if name in FORMATS else (), stop=("x",), temperature=0.5, max_tokens=9)
+    try:
+        target, headers, body = asked(name, request)
+    except InvalidRequest:  # it has no images
+        target, headers, body = asked(name, structs.replace(request, messages=(talk[0], HELLO[0])))
+    simulator = Simulator()
+    for wrong in WRONG:
+        for one in replaced(msgspec.json.decode(body), wrong):
+            reply = simulator.reply("POST", target, headers, msgspec.json.encode(one))
+            assert reply.status in (200, 400, 404), one

@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 from fairlead.chat import Event, Finish, Request, Usage
 from fairlead.errors import InvalidRequest
 from fairlead.providers.simulator import faults
-from fairlead.providers.simulator.dialects import Dialect, Place
+from fairlead.providers.simulator.dialects import Dialect, Place, check_texts
 from fairlead.providers.simulator.faults import NONE, Faults
 from fairlead.providers.simulator.framing import Framing
 from fairlead.providers.simulator.models import MODELS, Answer, mishap, named, perform
@@ -119,9 +119,13 @@ class Simulator:
     def _answered(self, dialect: Dialect, place: Place, header: str, body: bytes) -> Reply:
         try:
             request = dialect.decode(body, place)
+            if dialect.reads_itself:
+                check_texts(request)
             asked = faults.asked(request.model, header)
         except InvalidRequest as error:
             return _refusal(dialect, 400, error.message, code=error.code, param=error.param)
+        except (TypeError, AttributeError, LookupError, ValueError):  # a shape that the dialect does not look for
+            return _refusal(dialect, 400, "The request has a value of a wrong type.")
         reply = self._performed(dialect, place, request, named(asked.model), asked.faults)
         if reply.about is None:
             reply.about = About(dialect.name, request.model, request.stream)

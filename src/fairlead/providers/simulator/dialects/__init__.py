@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -39,6 +40,7 @@ class Dialect(ABC):
     broken_event: bytes  # what `malformed` sends
     usage_fields = frozenset({"usage"})
     usage_within: tuple[str, ...] = ("message",)  # objects that may have them as well
+    reads_itself = True  # requests are not read by the gateway's own codec, which checks all types
     text_marks: tuple[bytes, ...] = ()  # one of them stands in events with text
 
     @abstractmethod
@@ -162,3 +164,24 @@ def needed(value: T | None, name: str) -> T:
     if value is None:
         raise InvalidRequest(f"{name}: Field required", param=name)
     return value
+
+
+def check_texts(value: object) -> None:
+    """Raises InvalidRequest where something within `value` (a request) that must be a text is none."""
+    if isinstance(value, Struct):
+        for name, hint in _hints(type(value)).items():
+            told = getattr(value, name)
+            if not isinstance(told, str) and (hint is str or (hint == str | None and told is not None)):
+                raise InvalidRequest(f"A {type(value).__name__.lower()} has a {name} that is no string.")
+            if hint == tuple[str, ...] and not all(isinstance(one, str) for one in told):
+                raise InvalidRequest(f"{name}: expected strings", param=name)
+            if isinstance(told, Struct | tuple):
+                check_texts(told)
+    elif isinstance(value, tuple):
+        for one in value:
+            check_texts(one)
+
+
+@cache
+def _hints(kind: type) -> Fields:
+    return get_type_hints(kind)

@@ -38,6 +38,7 @@ class AnthropicDialect(Dialect):
 class Messages(AnthropicDialect):
     """Anthropic's messages."""
 
+    reads_itself = False
     name: Wire = "anthropic-messages"
     text_marks = (b"content_block_delta",)
     broken_event = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{\n\n'

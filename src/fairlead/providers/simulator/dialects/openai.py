@@ -60,6 +60,7 @@ class OpenAIDialect(Dialect):
 class Chat(OpenAIDialect):
     """OpenAI's chat completions."""
 
+    reads_itself = False
     name: Wire = "openai-chat"
     _wire = OpenAIChat()
 
