@@ -69,7 +69,7 @@ _UNIONS = frozenset(
 _FORMATS = {
     "image": frozenset("png jpeg gif webp".split()),
     "document": frozenset("pdf csv doc docx xls xlsx html txt md".split()),
-    "video": frozenset("mkv mov mp4 webm flv mpeg mpg wmv three_gp".split()),
+    "video": frozenset("mkv mov mp4 webm flv mpeg mpg wmv three_gp video/mp4".split()),  # the last was seen to pass
     "audio": frozenset("mp3 opus wav aac flac mp4 ogg mkv mka x-aac m4a mpeg mpga pcm webm".split()),
 }
 _REQUEST_ID = (b"x-amzn-requestid", b"00000000-0000-4000-8000-000000000000")
@@ -183,7 +183,7 @@ def _messages(fields: Fields) -> Iterator[Message]:
     if system:
         yield Message("system", system)
     messages = objects(fields, "messages")
-    if not messages or messages[0].get("role") != "user":
+    if not messages:
         raise _invalid("A conversation must start with a user message. Try again with a conversation that starts so.")
     asked: set[str] = set()
     for index, told in enumerate(messages):

@@ -52,7 +52,7 @@ from fairlead.providers.simulator.models import Wire
 _NAME: Wire = "gemini"
 _ASKED = frozenset(
     "model contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent labels"
-    " serviceTier store".split()
+    " serviceTier store modelArmorConfig".split()
 )
 _SETTINGS = frozenset(
     "stopSequences responseMimeType responseSchema responseJsonSchema responseModalities candidateCount"
@@ -64,6 +64,8 @@ _PARTS = frozenset(
     "text thought thoughtSignature inlineData fileData functionCall functionResponse executableCode"
     " codeExecutionResult toolCall toolResponse videoMetadata mediaResolution partMetadata".split()
 )
+# What a part may be, besides what is read of it.
+_ALONE = frozenset("executableCode codeExecutionResult toolCall toolResponse thoughtSignature videoMetadata".split())
 _STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
@@ -214,7 +216,8 @@ def _messages(fields: Fields) -> Iterator[Message]:
                 "Please ensure that the number of function response parts is equal to the number of function call"
                 " parts of the function call turn."
             )
-        asked = sum(isinstance(part, ToolUse) for part in parts)
+        called = sum(isinstance(part, ToolUse) for part in parts)
+        asked = asked + called if role == "model" else 0  # several turns of the model are one
         yield Message("assistant" if role == "model" else "user", parts)
 
 
@@ -252,7 +255,7 @@ def _part(part: Fields, place: str) -> Part:
             result = _known(part["functionResponse"], known, f"{place}.function_response")
             given = take(result, "response", dict, f"{place}.function_response") or {}
             return ToolResult(_name(result, place), (Text(_result(given)),))
-    if not part.keys() & {"executableCode", "codeExecutionResult", "toolCall", "toolResponse", "thoughtSignature"}:
+    if not part.keys() & _ALONE:
         raise InvalidRequest(
             f"* GenerateContentRequest.{place}.data: required oneof field 'data' must have one field\n"
         )
@@ -298,17 +301,19 @@ def _signature(part: Fields, place: str) -> str | None:
 
 
 def _tools(fields: Fields) -> Iterator[Tool | Opaque]:
-    for index, group in enumerate(objects(fields, "tools")):
+    told = fields.get("tools")
+    groups = [told] if isinstance(told, dict) else objects(fields, "tools")  # Google takes one for a list of one
+    for index, group in enumerate(groups):
         for name, value in _camel(group).items():
             if name != "functionDeclarations":
                 yield Opaque(_NAME, Raw(encode({name: value})))
                 continue
-            for place, told in enumerate(value):
+            for place, declared in enumerate(value):
                 at = f"tools[{index}].function_declarations[{place}]"
                 known = frozenset(
                     "name description parameters parametersJsonSchema response responseJsonSchema behavior".split()
                 )
-                one = _known(told, known, at)
+                one = _known(declared, known, at)
                 if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}", str(one.get("name", ""))):
                     raise InvalidRequest(f"* GenerateContentRequest.{at}.name: Invalid function name.\n", param=at)
                 if "parameters" in one and "parametersJsonSchema" in one:

@@ -116,6 +116,8 @@ def _check(fields: Fields) -> None:
             raise InvalidRequest(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
     if not take(fields, "model", str):
         raise InvalidRequest("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+    if fields.get("conversation") is not None:
+        raise InvalidRequest("Conversation not found.", param="conversation")
     previous = fields.get("previous_response_id")
     if previous is not None:
         told = f"Previous response with id '{previous}' not found."
@@ -136,7 +138,7 @@ def _messages(fields: Fields) -> Iterator[Message]:
     if not items:
         told_so = "Missing required parameter: 'input'."
         raise InvalidRequest(told_so, param="input", code="missing_required_parameter")
-    calls = {item.get("call_id") for item in items if item.get("type") == "function_call"}
+    calls = {item.get("call_id") for item in items if str(item.get("type")).endswith("_call")}
     for index, item in enumerate(items):
         place = f"input[{index}]"
         result = item.get("call_id")
