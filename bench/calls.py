@@ -31,6 +31,7 @@ KEY = "bench-key-of-thirty-two-characters-or-more"
 CLIENTS = 64
 ROUNDS, TURNS, WARM = 20, 15, 5
 
+CHAT = "/v1/chat/completions"
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAuthorization: Bearer %b\r\nX-Number: %%d\r\n"
     b"User-Agent: OpenAI/Python 3.52.0\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
@@ -46,7 +47,7 @@ state_dir = "{folder}/state"
 access = false
 [providers.lab]
 base_url = "http://127.0.0.1:9/v1"
-protocols = ["openai-chat"]
+protocols = ["{protocol}"]
 signing = "none"
 models_path = ""
 [[keys]]
@@ -83,14 +84,16 @@ class Wire:
 
 @asynccontextmanager
 async def calling(
-    folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True
-) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True, path: str = CHAT,
+    protocol: str = "openai-chat",
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:  # fmt: skip
     """What makes 64 clients call at once, and has them answered.
 
-    `server`: lines of that section. `known`: each client's head is as its last one was, but for the length."""
+    `server`: lines of that section. `known`: each client's head is as its last one was, but for the length.
+    `path`: what clients ask for. `protocol`: what the provider speaks."""
     folder.mkdir()  # noqa: ASYNC240  # nobody else waits
     file = folder / "fairlead.toml"
-    file.write_text(CONFIG.format(folder=folder, server=server, key=KEY))
+    file.write_text(CONFIG.format(folder=folder, server=server, key=KEY, protocol=protocol))
     house = House(partial(load, file, {}), config_file=file)
     house.books.own.journal.start()
     listening = edge(house)
@@ -110,7 +113,7 @@ async def calling(
     clients = [Edge(listening, listening._config, listening._state, loop) for _ in range(CLIENTS)]
     for client in clients:
         client.connection_made(wire)  # type: ignore[arg-type]
-    head = HEAD.replace(*ORIGIN) if server else HEAD
+    head = (HEAD.replace(*ORIGIN) if server else HEAD).replace(CHAT.encode(), path.encode())
     number = 0
 
     async def turn() -> None:
@@ -135,10 +138,10 @@ async def calling(
         await house.aclose()
 
 
-async def whole(folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True) -> float:
+async def whole(folder: Path, body: bytes, answer: bytes, **how: Any) -> float:
     """CPU µs of a call among 64 at once, in this thread: the best of fifteen turns. See `calling`."""
     best = float("inf")
-    async with calling(folder, body, answer, server=server, known=known) as turn:
+    async with calling(folder, body, answer, **how) as turn:
         for _ in range(TURNS):
             began = time.thread_time()
             for _ in range(ROUNDS):

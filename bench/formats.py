@@ -1,0 +1,117 @@
+"""What translation costs: whole calls from each format to each other one, beside the same call passed through.
+
+`python bench/formats.py` prints the table; `stages.py` has its gates in RESULTS.md. The same conversation in every
+format: 4 KiB of instructions, turns, a call of a tool and its result, and two tools.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvloop
+
+import calls
+from fairlead.app import WIRES
+from fairlead.chat import Message, Request, Response, Text, Tool, ToolResult, ToolUse, Usage
+from fairlead.protocols import is_inbound, is_outbound
+
+PATHS = {
+    "openai-chat": "/v1/chat/completions",
+    "openai-responses": "/v1/responses",
+    "anthropic-messages": "/v1/messages",
+    "gemini": "/v1beta/models/lab%2Fmock:generateContent",
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "description": "The city"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
+TOOLS = (
+    Tool("weather", "The weather of a city for some days", json.dumps(SCHEMA).encode()),
+    Tool("time", "The local time of a city", json.dumps(SCHEMA).encode()),
+)
+SAID = (
+    Message("system", (Text("You answer questions of travellers, briefly and kindly. " * 16),)),
+    Message("user", (Text("I am going to Lisbon next week. What should I take along? " * 16),)),
+    Message(
+        "assistant", (Text("Let me look at the weather."), ToolUse("call_1", "weather", '{"city":"Lisbon","days":7}'))
+    ),
+    Message("tool", (ToolResult("call_1", (Text("Sunny, 24 degrees, a light wind from the north-west. " * 14),)),)),
+    Message("user", (Text("And in the evening? " * 10),)),
+)
+USAGE = Usage(900, 40, 100)
+TOLD = Response("answer_1", "mock", (Text("Take a light jacket. " * 20),), "stop", USAGE, 1_767_225_600)
+# What providers answer whose formats no client speaks.
+ANSWERS: dict[str, dict[str, Any]] = {
+    "bedrock-converse": {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Take a light jacket. " * 20}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 900, "outputTokens": 40, "totalTokens": 940},
+        "metrics": {"latencyMs": 300},
+    },
+    "cohere-chat": {
+        "id": "answer_1",
+        "finish_reason": "COMPLETE",
+        "message": {"role": "assistant", "content": [{"type": "text", "text": "Take a light jacket. " * 20}]},
+        "usage": {"tokens": {"input_tokens": 900, "output_tokens": 40}},
+    },
+    "ollama-chat": {
+        "model": "mock",
+        "created_at": "2026-01-01T00:00:00Z",
+        "message": {"role": "assistant", "content": "Take a light jacket. " * 20},
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 900,
+        "eval_count": 40,
+    },
+}
+
+
+class Pair(NamedTuple):
+    """A client's format and a provider's, and CPU µs of a call."""
+
+    client: str
+    provider: str
+    micros: float
+
+
+def asked(protocol: str) -> bytes:
+    """The conversation as a client says it."""
+    wire = WIRES[protocol]
+    assert is_outbound(wire)
+    request = Request("lab/mock", SAID, TOOLS, max_tokens=256, temperature=0.7)
+    return wire.encode_request(request, default_max_tokens=256).body
+
+
+def answered(protocol: str) -> bytes:
+    """The answer as a provider tells it."""
+    wire = WIRES[protocol]
+    return wire.encode_response(TOLD) if is_inbound(wire) else json.dumps(ANSWERS[protocol]).encode()
+
+
+async def pairs(folder: Path) -> list[Pair]:
+    """Every format that clients speak to every one that providers do."""
+    found = []
+    for client in PATHS:
+        for provider in (client, *(name for name in (*PATHS, *ANSWERS) if name != client)):
+            body = answered(provider)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+            micros = await calls.whole(
+                folder / f"{client} {provider}", asked(client), head + body, path=PATHS[client], protocol=provider
+            )
+            found.append(Pair(client, provider, micros))
+    return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = uvloop.run(pairs(Path(folder)))
+    passed = {pair.client: pair.micros for pair in found if pair.client == pair.provider}
+    print(f"{len(asked('openai-chat'))} bytes of request")
+    for client, provider, micros in found:
+        print(f"{client:>20} → {provider:20} {micros:8.1f} µs {micros / passed[client]:5.2f}")
+
+
+if __name__ == "__main__":
+    main()
