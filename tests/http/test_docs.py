@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fairlead.http import docs
-from fairlead.http.openapi import document
+from fairlead.http.openapi.document import document
 from gateway import KEY, Gateway, gateway, raw, request, split
 
 if TYPE_CHECKING:

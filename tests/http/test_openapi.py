@@ -22,9 +22,9 @@ from referencing.jsonschema import DRAFT202012
 from fairlead import errors
 from fairlead.errors import FairleadError
 from fairlead.http import docs
-from fairlead.http.openapi import document
+from fairlead.http.openapi.document import document
+from fairlead.http.openapi.shapes import PASSED
 from fairlead.http.routes import OPENROUTER, OPERATIONS
-from fairlead.http.shapes import PASSED
 from fairlead.protocols import sse
 from gateway import KEY, SIMULATOR, Gateway, gateway, process, raw, request, split
 from serving import serving

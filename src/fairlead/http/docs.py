@@ -88,9 +88,9 @@ class Docs:
 
 
 def _document() -> _Thing:
-    from fairlead.http import openapi  # the shapes of everything: whoever does not ask does not pay
+    from fairlead.http.openapi.document import document  # the shapes of everything: whoever does not ask does not pay
 
-    return _Thing.of(msgspec.json.encode(openapi.document()), "application/json")
+    return _Thing.of(msgspec.json.encode(document()), "application/json")
 
 
 def _read() -> _Page:
