@@ -11,6 +11,7 @@ from fairlead.http.asgi import Header
 from fairlead.resources import Principal
 
 _ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+_OF_ANTHROPIC = frozenset({"messages", "count_tokens"})  # whose clients look for `request-id`
 
 
 async def identified(auth: Auth, catalog: Catalog, request: Request, headers: list[Header] | None = None) -> Principal:
@@ -33,4 +34,4 @@ def identity(call: Call) -> list[Header]:
     which is what `/v1/generation` is asked for."""
     value = call.request_id.encode()
     headers = [(b"x-request-id", value), (b"x-generation-id", call.id.encode())]
-    return [*headers, (b"request-id", value)] if call.operation == "messages" else headers
+    return [*headers, (b"request-id", value)] if call.operation in _OF_ANTHROPIC else headers
