@@ -475,10 +475,14 @@ class Client:
         assert not statuses or status in statuses, (name, answer)
 
 
+GEMINI = "/v1beta/models/lab/ok:generateContent"  # where a key may stand in the query
+
+
 async def strangers(client: Client) -> None:
     """Wrong keys, in every place where one can be."""
     new = client.marks.new
-    for path in ("/v1/chat/completions", "/v1/messages", "/api/v1/completions", "/v1/usage", "/v1/models"):
+    paths = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/v1/completions", "/v1/usage", "/v1/models")
+    for path in (*paths, GEMINI, "/v1beta/models"):
         for wrong in (f"fl-{new('authorization')}", new("authorization"), f"sk-proj-{new('authorization')}"):
             await client.ask("a wrong key", asking(client.marks, path, "lab/ok", key=wrong), 401, 405)
         for scheme in ("Basic", "Digest"):
@@ -488,6 +492,7 @@ async def strangers(client: Client) -> None:
         for header in ("x-api-key", "api-key", "x-goog-api-key", "cookie"):
             line = f"{header}: {new(header)}\r\n"
             await client.ask(header, request(path, b"{}", key=None, headers=line), 401, 405)
+        await client.ask("key", request(f"{path}?key={new('query string')}", b"{}", key=None), 401, 405)
 
 
 async def mistakes(client: Client) -> None:
@@ -501,6 +506,15 @@ async def mistakes(client: Client) -> None:
     for path in ("/v1/usage", "/v1/generation", "/v1/models", "/livez", "/health", "/"):
         for name in ("api_key", "access_token", "key", "token"):
             await client.ask(path, request(f"{path}?{name}={new('query string')}", method="GET"), 200, 400)
+    for method in ("generateContent", "streamGenerateContent", "countTokens", "embedContent"):
+        path = f"{GEMINI.partition(':')[0]}:{method}"
+        for body in (b"{}", b'{"contents": [{"parts": [{"text": "hi"}]}]}', b"[\xff"):
+            for alt in ("", "&alt=sse"):
+                name = f"{path}, key in its query"
+                await client.ask(name, request(f"{path}?key={KEY}{alt}", body, key=None))
+                await client.ask(name, request(f"{path}?alt=x&key={new('query string')}", body, key=None), 401, 405)
+    for path in ("/v1beta/models", "/v1beta/models/lab/ok", "/v1beta/models/nobody"):
+        await client.ask(path, request(f"{path}?key={KEY}", method="GET", key=None), 200, 404)
     for field in ("messages", "stream", "max_tokens", "tools", "stop", "n", "response_format", "tool_choice"):
         secret = new("a wrong value")
         for value in (secret, [secret], {secret: secret}, [{"role": secret, "content": [{"type": secret}]}]):

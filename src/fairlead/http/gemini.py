@@ -18,7 +18,8 @@ from fairlead.protocols.gemini import ArrayOfChunks
 from fairlead.protocols.sse import EventCutter
 
 ROOT = "/v1beta/models/"
-_STREAMS = {"generateContent": False, "streamGenerateContent": True, "countTokens": False}
+# → whether its answer is a stream
+METHODS = {"generateContent": False, "streamGenerateContent": True, "countTokens": False}
 _MOST_FIELDS = 20  # of a query
 _KEY = b"x-goog-api-key"
 
@@ -43,13 +44,13 @@ class GeminiCalls:
 
     def __init__(self, inference: Callable[[str], Inference]) -> None:
         """`inference` makes the application of an operation, which is called as the method is."""
-        self._methods = {method: inference(method) for method in _STREAMS}
+        self._methods = {method: inference(method) for method in METHODS}
         self.protocol = self._methods["generateContent"].protocol
 
     def find(self, raw_path: str) -> App | None:
         """The application that takes the call to `raw_path`; None if nothing does."""
         found = address(raw_path)
-        if found is None or found.method not in _STREAMS:
+        if found is None or found.method not in METHODS:
             return None
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +62,7 @@ class GeminiCalls:
         told = query(scope["query_string"])
         client = AsgiClient(scope, receive, send)
         client.headers = with_key(client.headers, told)
-        streams = _STREAMS[asked.method]
+        streams = METHODS[asked.method]
         as_array = streams and told.get("alt") != "sse"
         try:
             await self._methods[asked.method].serve(_Array(client) if as_array else client, (asked.model, streams))
@@ -87,7 +88,8 @@ def with_key(headers: list[Header], told: dict[str, str]) -> list[Header]:
 
 
 class _Array:
-    """`client`, which gets the events of a stream as elements of one JSON array. What comes is cut between events."""
+    """`client`, which gets the events of a stream as elements of one JSON array, and signs of life as the white space
+    that JSON allows between them. What comes is cut between events."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -111,4 +113,6 @@ class _Array:
         return self._client.end(self._told(data) + (self._array.finish() if self._array is not None else b""))
 
     def _told(self, data: bytes) -> bytes:
-        return data if self._array is None else self._array.feed(EventCutter(len(data)).feed(data))
+        if self._array is None or not data:
+            return data
+        return self._array.feed(EventCutter(len(data)).feed(data)) or b"\n"

@@ -72,7 +72,7 @@ class Routes:
         call = self.calls.get(path)
         if call is not None:
             return call.protocol.encode_error
-        if path.startswith(gemini.ROOT):
+        if f"{path}/".startswith(gemini.ROOT):
             return self.gemini.protocol.encode_error
         if any(name == b"anthropic-version" for name, _ in headers):
             return self._dialects["anthropic-messages"].encode_error
