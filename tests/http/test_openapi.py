@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from referencing.jsonschema import DRAFT202012
 
 from fairlead import errors
 from fairlead.errors import FairleadError
-from fairlead.http import docs
+from fairlead.http import docs, gemini
 from fairlead.http.openapi.document import document
 from fairlead.http.openapi.shapes import PASSED
 from fairlead.http.routes import OPENROUTER, OPERATIONS
@@ -32,6 +33,7 @@ from serving import serving
 DOCUMENT = json.loads(json.dumps(document()))
 Operation = tuple[str, str]  # "post", "/v1/chat/completions"
 OPERATIONS_TOLD: list[Operation] = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item]
+GEMINI_CALLS: set[Operation] = {("post", f"{gemini.ROOT}{{model}}:{method}") for method in gemini.METHODS}
 SCOPELESS = "a key that may do nothing"  # stands for one that is made for a test
 ASKED = {"role": "user", "content": "hello there"}
 
@@ -104,7 +106,8 @@ def _values(kind: str, body: bytes) -> list[Any]:
         return [json.loads(body)]
     if kind != "text/event-stream":
         return [body.decode()]
-    events = [event for event in body.removesuffix(b"\n\n").split(b"\n\n") if not event.startswith(b":")]
+    whole = body.replace(b"\r\n", b"\n").removesuffix(b"\n\n")
+    events = [event for event in whole.split(b"\n\n") if not event.startswith(b":")]
     assert events
     return [event_of(event) for event in events]
 
@@ -133,12 +136,12 @@ def test_its_operations_are_those_that_are_served(tmp_path: Path) -> None:
                 for route in routes
                 for method in route.methods - {"HEAD"}  # wherever GET is
             }
-            return others | {("post", path) for path in running.house.calls}
+            return others | {("post", path) for path in running.house.calls} | GEMINI_CALLS
 
     told = set(OPERATIONS_TOLD)
     assert told == asyncio.run(served())
-    calls = {root + path for path, *_ in OPERATIONS.values() for root in ("/v1", OPENROUTER)}
-    assert {path for method, path in told if method == "post"} == calls
+    calls = {("post", root + path) for path, *_ in OPERATIONS.values() for root in ("/v1", OPENROUTER)}
+    assert {(method, path) for method, path in told if method == "post"} == calls | GEMINI_CALLS
 
 
 def test_names_of_operations_are_unique_and_tags_are_known() -> None:
@@ -160,7 +163,7 @@ def test_what_is_under_v1_is_under_api_v1() -> None:
 def test_requests_may_have_fields_that_nobody_knows() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     requests = [name for name in schemas if name.endswith("Request")]
-    assert len(requests) == 3
+    assert len(requests) == 6
     assert [name for name in schemas if "additionalProperties" in schemas[name]] == []
     for name in requests:
         checked = [field for field, schema in schemas[name]["properties"].items() if PASSED not in schema]
@@ -290,16 +293,39 @@ async def answer(house: Gateway, sent: bytes) -> tuple[int, dict[str, str], byte
 
 
 def asks(path: str, model: str = "sim/echo", **fields: Any) -> bytes:
-    """The body of a call."""
-    told = {"prompt": "hello there"} if path.endswith("/completions") and "chat" not in path else {"messages": [ASKED]}
-    return json.dumps({"model": model, "max_tokens": 500, **told, **fields}).encode()
+    """The body of a call; of Gemini's the model stands in the address."""
+    match path.removeprefix("/api").removeprefix("/v1"):
+        case "/completions":
+            told: dict[str, Any] = {"model": model, "prompt": "hello there", "max_tokens": 500}
+        case "/responses" | "/responses/input_tokens":
+            told = {"model": model, "input": [ASKED], "max_output_tokens": 500}
+        case "/chat/completions" | "/messages" | "/messages/count_tokens":
+            told = {"model": model, "messages": [ASKED], "max_tokens": 500}
+        case _:
+            contents = [{"role": "user", "parts": [{"text": "hello there"}]}]
+            told = {"contents": contents, "generationConfig": {"maxOutputTokens": 500}}
+    return json.dumps({**told, **fields}).encode()
 
 
 def answering(path: str, model: str = "sim/echo", **fields: Any) -> bytes:
-    return request(path, asks(path, model, **fields))
+    return request(filled(path, model=model), asks(path, model, **fields))
+
+
+def as_events(way: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    """The same, of Gemini's streams, which are arrays else."""
+    return lambda path: way(path).replace(b"Content HTTP", b"Content?alt=sse HTTP", 1)
+
+
+def counts(path: str) -> bool:
+    return path.endswith(("tokens", "Tokens"))
 
 
 BROKEN = "x: " + "y" * 70_000 + "\r\n"
+ENDING_BADLY: list[Callable[[str], bytes]] = [  # streams, whose status is out by then
+    lambda path: answering(path, "sim/echo+error=3", stream=True),
+    lambda path: answering(path, "sim/echo+cut=3", stream=True),
+    lambda path: answering(path, "sim/echo+malformed=3", stream=True),
+]
 # How each status comes about where a model is called. Its connection's own refusals are below.
 CALLS: dict[int, list[Callable[[str], bytes]]] = {
     200: [
@@ -309,30 +335,31 @@ CALLS: dict[int, list[Callable[[str], bytes]]] = {
         lambda path: answering(path, stream=True, stream_options={"include_usage": False}),
         lambda path: answering(path, "sim/thinking"),
         lambda path: answering(path, "sim/thinking", stream=True),
-        lambda path: answering(path, "sim/echo+error=3", stream=True),
-        lambda path: answering(path, "sim/echo+cut=3", stream=True),
-        lambda path: answering(path, "sim/echo+malformed=3", stream=True),
-        lambda path: request(path, asks(path), key=None, headers=f"x-api-key: {KEY}\r\nx-request-id: mine\r\n"),
+        *ENDING_BADLY,
+        lambda path: request(filled(path), asks(path), key=None, headers=f"x-api-key: {KEY}\r\nx-request-id: mine\r\n"),
     ],
     400: [
-        lambda path: request(path, b"{}"),
-        lambda path: request(path, b"nothing"),
-        lambda path: request(path, asks(path, stream=3)),
+        lambda path: request(filled(path), b"{}"),
+        lambda path: request(filled(path), b"nothing"),
+        lambda path: request(filled(path), asks(path, stream=3)),
         lambda path: answering(path, "sim/echo+status=400"),
         lambda path: answering(path, "sim/echo+nothing=1"),
     ],
-    401: [lambda path: request(path, asks(path), key=None), lambda path: request(path, asks(path), key="")],
-    403: [lambda path: request(path, asks(path), key=SCOPELESS)],
+    401: [
+        lambda path: request(filled(path), asks(path), key=None),
+        lambda path: request(filled(path), asks(path), key=""),
+    ],
+    403: [lambda path: request(filled(path), asks(path), key=SCOPELESS)],
     404: [lambda path: answering(path, "nobody"), lambda path: answering(path, "sim/echo+status=404")],
-    405: [lambda path: request(path, method="GET"), lambda path: request(path, method="DELETE")],
-    408: [lambda path: request(path, asks(path)).replace(b"content-length: ", b"content-length: 1")],
+    405: [lambda path: request(filled(path), method="GET"), lambda path: request(filled(path), method="DELETE")],
+    408: [lambda path: request(filled(path), asks(path)).replace(b"content-length: ", b"content-length: 1")],
     413: [
-        lambda path: request(path, asks(path, user="x" * 5000)),
+        lambda path: request(filled(path), asks(path, user="x" * 5000)),
         lambda path: answering(path, "sim/echo+status=413"),
     ],
     415: [
-        lambda path: request(path, asks(path)).replace(b"application/json", b"text/plain"),
-        lambda path: request(path, asks(path), headers="content-encoding: gzip\r\n"),
+        lambda path: request(filled(path), asks(path)).replace(b"application/json", b"text/plain"),
+        lambda path: request(filled(path), asks(path), headers="content-encoding: gzip\r\n"),
     ],
     429: [
         lambda path: answering(path, "sim/echo+status=429"),
@@ -354,6 +381,31 @@ CALLS: dict[int, list[Callable[[str], bytes]]] = {
     ],
     504: [lambda path: answering(path, SLOW), lambda path: answering(path, "sim/echo+status=504")],
 }
+# ... and where it is only asked for the tokens of a request, which the simulator does not count. What a provider's
+# refusals become is below.
+COUNTED: dict[int, list[Callable[[str], bytes]]] = {
+    **CALLS,
+    200: [answering, lambda path: request(filled(path), asks(path), key=None, headers=f"x-api-key: {KEY}\r\n")],
+    400: CALLS[400][:2],
+    404: CALLS[404][:1],
+    413: CALLS[413][:1],
+    429: [],
+    502: CALLS[502][-1:],
+    503: CALLS[503][-1:],
+    504: [],
+}
+
+
+def ways_to(status: int, path: str) -> list[Callable[[str], bytes]]:
+    """How `status` comes about at `path`."""
+    if counts(path):
+        return COUNTED[status]
+    ways = CALLS[status]
+    if path.endswith(":streamGenerateContent"):
+        return [*ways, *map(as_events, ways)]
+    return [way for way in ways if way not in ENDING_BADLY] if path.endswith(":generateContent") else ways
+
+
 CALLED = [operation for operation in OPERATIONS_TOLD if operation[0] == "post"]
 READ = [operation for operation in OPERATIONS_TOLD if operation[0] == "get"]
 AS_ANTHROPIC = "anthropic-version: 2023-06-01\r\n"
@@ -364,8 +416,8 @@ AS_ANTHROPIC = "anthropic-version: 2023-06-01\r\n"
 async def test_calls_are_answered_as_it_says(house: Gateway, operation: Operation) -> None:
     _, path = operation
     found = {}
-    for status, ways in CALLS.items():
-        for number, way in enumerate(ways):
+    for status in CALLS:
+        for number, way in enumerate(ways_to(status, path)):
             got, headers, body = await answer(house, way(path))
             found[f"{status} {number}"] = [] if got == status else [f"it was {got}: {body[:200]!r}"]
             found[f"{status} {number}"] += problems(operation, got, headers, body)
@@ -379,7 +431,7 @@ async def test_wrong_keys_are_answered_as_it_says(house: Gateway) -> None:
         method, path = operation
         if "429" in DOCUMENT["paths"][path][method]["responses"]:
             for expected in (401, 429):
-                sent = request(path, asks(path), method=method.upper(), key=f"wrong-{expected}")
+                sent = request(filled(path), asks(path), method=method.upper(), key=f"wrong-{expected}")
                 status, headers, body = split(await raw(house.port, sent))
                 assert status in (401, 429)
                 assert problems(operation, status, headers, body) == []
@@ -394,22 +446,32 @@ async def test_translated_answers_are_what_it_says(tmp_path: Path, protocol: str
     tools: dict[str, Any] = {
         "chat": [{"type": "function", "function": {"name": "weather", "parameters": tool}}],
         "messages": [{"name": "weather", "input_schema": tool}],
+        "responses": [{"type": "function", "name": "weather", "parameters": tool}],
+        "gemini": [{"functionDeclarations": [{"name": "weather", "parameters": tool}]}],
     }
     async with serving(protocol) as url:
         lab = f'[providers.lab]\nbase_url = "{url}/v1"\nprotocols = ["{protocol}"]\nsigning = "none"\n'
         async with gateway(tmp_path, lab) as running:
-            for root in ("/v1", OPENROUTER):
-                for path, wanted in (("/chat/completions", tools["chat"]), ("/messages", tools["messages"])):
-                    for model in ("echo", "thinking", "tools", "json", "echo+error=3", "echo+status=429"):
-                        asked = asks(path, f"lab/{model}", tools=wanted, stream=stream)
-                        status, headers, body = split(await raw(running.port, request(root + path, asked)))
-                        assert problems(("post", root + path), status, headers, body) == [], (root, path, model)
+            paths = {
+                root + path: tools[name]
+                for root in ("/v1", OPENROUTER)
+                for path, name in (
+                    ("/chat/completions", "chat"), ("/messages", "messages"), ("/responses", "responses"),
+                )
+            }  # fmt: skip
+            paths[f"/v1beta/models/{{model}}:{'streamG' if stream else 'g'}enerateContent"] = tools["gemini"]
+            for path, wanted in paths.items():
+                for model in ("echo", "thinking", "tools", "json", "echo+error=3", "echo+status=429"):
+                    sent = answering(path, f"lab/{model}", tools=wanted, stream=stream)
+                    status, headers, body = split(await raw(running.port, sent))
+                    assert problems(("post", path), status, headers, body) == [], (path, model)
 
 
 # ---- everything else
 
 
-def filled(path: str, id: str = "sim/echo") -> str:
+def filled(path: str, id: str = "sim/echo", model: str = "sim/echo") -> str:
+    path = path.replace("{model}", model)
     return path.replace("{id}", id).replace("{version}", "0").replace("{file}", "docs.js")
 
 
@@ -522,6 +584,7 @@ async def test_a_defect_is_answered_as_it_says(house: Gateway, monkeypatch: pyte
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(house.house.pipeline, "handle", fails)
+    monkeypatch.setattr(house.house.counts, "handle", fails)
     monkeypatch.setattr(house.house.asgi.rest, "app", fails)
     for operation in OPERATIONS_TOLD:
         method, path = operation
@@ -548,11 +611,16 @@ async def test_keys_that_cannot_be_looked_up_are_answered_as_it_says(
 async def test_a_stream_that_begins_late_is_what_it_says(tmp_path: Path) -> None:
     async with gateway(tmp_path, server="heartbeat_seconds = 0.05") as running:
         for operation in CALLED:
-            status, headers, body = split(
-                await raw(running.port, answering(operation[1], "sim/echo+delay=0.3", stream=True))
-            )
-            assert (status, body[:1]) == (200, b":")
-            assert problems(operation, status, headers, body) == []
+            if counts(operation[1]) or operation[1].endswith(":generateContent"):
+                continue
+            way = partial(answering, model="sim/echo+delay=0.3", stream=True)
+            signs = [(way, b":")]
+            if GEMINI_CALLS & {operation}:
+                signs = [(way, b"\n"), (as_events(way), b":")]
+            for asks_for, sign in signs:
+                status, headers, body = split(await raw(running.port, asks_for(operation[1])))
+                assert (status, body[:1]) == (200, sign)
+                assert problems(operation, status, headers, body) == []
 
 
 # ---- what a connection refuses before anything else sees it
@@ -610,29 +678,69 @@ def narrowed(mode: str) -> dict[str, Any]:
     is to be accepted, the simulator has to understand it, too."""
     told = copy.deepcopy(DOCUMENT)
     schemas = told["components"]["schemas"]
-    for name in ("ChatRequest", "CompletionRequest", "MessagesRequest", "ChatMessage", "Turn"):
+    for name in CHECKED:
         fields = schemas[name]["properties"]
         schemas[name]["properties"] = {field: schema for field, schema in fields.items() if PASSED not in schema}
         if mode == "positive":  # nor as one that nobody knows: Hypothesis tries words of our source
             schemas[name]["propertyNames"] = {"not": {"enum": [field for field in fields if PASSED in fields[field]]}}
-        if "model" in fields:
+        if "model" in fields and name != "GenerateContentRequest":
             fields["model"].clear()
             fields["model"]["enum"] = list(MODELS)
-            schemas[name]["required"].append("model")
+            schemas[name].setdefault("required", []).append("model")
+    told["components"]["parameters"]["Model"]["schema"] = {"enum": list(MODELS)}
+    told["components"]["parameters"]["Model"]["example"] = "sim/echo"
     for method, path in CALLED:
         body = told["paths"][path][method]["requestBody"]["content"]["application/json"]
         for example in body["examples"].values():
-            example["value"]["model"] = "sim/echo"
+            if "model" in example["value"]:
+                example["value"]["model"] = "sim/echo"
     if mode == "positive":
-        part = {"properties": {"type": {"const": "text"}, "text": {"type": "string"}}, "required": ["type", "text"]}
-        parts = {"type": "array", "items": {"type": "object", "additionalProperties": False, **part}}
-        for name, roles in {"ChatMessage": ["system", "user", "assistant"], "Turn": ["user", "assistant"]}.items():
-            fields = {"role": {"enum": roles}, "content": {"anyOf": [{"type": "string"}, parts]}}
-            schemas[name] |= {"properties": fields, "required": list(fields), "additionalProperties": False}
-        for name in ("ChatRequest", "CompletionRequest", "MessagesRequest"):
-            for field in {"max_tokens", "max_completion_tokens"} & set(schemas[name]["properties"]):
-                schemas[name]["properties"][field] = {"enum": [0, 1, 500, 10**30]}  # 5.0 is one in JSON Schema
+        only_what_the_simulator_understands(schemas)
     return told
+
+
+# What the gateway checks of a request, by the names of the shapes.
+CHECKED = (
+    "ChatRequest", "CompletionRequest", "MessagesRequest", "ResponsesRequest", "GenerateContentRequest",
+    "CountTokensRequest", "ChatMessage", "Turn", "InputItem", "Content", "GenerationConfig",
+)  # fmt: skip
+
+
+def only_what_the_simulator_understands(schemas: dict[str, Any]) -> None:
+    """Make `schemas` as narrow as that."""
+
+    def parts(**properties: Any) -> dict[str, Any]:
+        part = {"properties": properties, "required": list(properties), "additionalProperties": False}
+        return {"type": "array", "items": {"type": "object", **part}}
+
+    text = {"type": "string"}
+    typed = parts(type={"const": "text"}, text=text)
+    spoken = {"anyOf": [text, typed]}
+    inputs = {"anyOf": [text, parts(type={"const": "input_text"}, text=text)]}
+    for name, roles, field, content in (
+        ("ChatMessage", ["system", "user", "assistant"], "content", spoken),
+        ("Turn", ["user", "assistant"], "content", spoken),
+        ("InputItem", ["system", "user"], "content", inputs),
+        ("Content", ["user", "model"], "parts", parts(text=text)),
+    ):
+        fields = {"role": {"enum": roles}, field: content}
+        schemas[name] |= {"properties": fields, "required": list(fields), "additionalProperties": False}
+        schemas[name].pop("propertyNames", None)
+    for name in ("ChatRequest", "CompletionRequest", "MessagesRequest", "ResponsesRequest", "GenerationConfig"):
+        for field in TOKENS & set(schemas[name]["properties"]):
+            schemas[name]["properties"][field] = {"enum": [0, 1, 500, 10**30]}  # 5.0 is one in JSON Schema
+    items = {"$ref": "#/components/schemas/InputItem"}
+    contents = {"$ref": "#/components/schemas/Content"}
+    schemas["ResponsesRequest"]["properties"]["input"] = {
+        "anyOf": [text, {"type": "array", "items": items, "minItems": 1}]
+    }
+    schemas["ResponsesRequest"]["required"].append("input")
+    for name in ("GenerateContentRequest", "CountTokensRequest"):
+        schemas[name]["properties"]["contents"] = {"type": "array", "items": contents, "minItems": 1}
+    schemas["CountTokensRequest"]["required"] = ["contents"]
+
+
+TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"}
 
 
 @pytest.mark.slow
@@ -647,7 +755,8 @@ def test_schemathesis_finds_nothing(tmp_path: Path, mode: str) -> None:
             "continue-on-failure": True,
             "generation": {"mode": mode, "max-examples": EXAMPLES, "database": "none"},
             "output": {"sanitization": {"enabled": False}},
-            "phases": {"stateful": {"enabled": False}},
+            # What an operation answers is no model's name, whatever its fields are called.
+            "phases": {"stateful": {"enabled": False}, "fuzzing": {"extra-data-sources": {"responses": False}}},
             "auth": {"openapi": {"bearer": {"bearer": KEY}}},
             "checks": {
                 "not_a_server_error": {"enabled": False},  # see OF_PROVIDERS
@@ -693,11 +802,16 @@ def test_schemathesis_finds_nothing(tmp_path: Path, mode: str) -> None:
     wanted = {"positive": {200, 401, 404, 429, 502, 503}, "negative": {400, 401, 405}}[mode]
     for method, path in OPERATIONS_TOLD:
         statuses = set(answers[f"{method.upper()} {path}"])
-        assert statuses >= wanted if method == "post" else statuses, path
+        assert statuses >= (wanted - FROM_PROVIDERS if counts(path) else wanted) if method == "post" else statuses, path
     assert mode == "negative" or streams > 20
+
+
+FROM_PROVIDERS = {429, 502, 503}  # the simulator is not asked to count
 
 
 def code_of(body: bytes) -> str:
     """Of an error in any dialect."""
     error = json.loads(body)["error"]
+    if "details" in error:
+        return str(error["details"][0]["reason"]).lower()
     return str(error.get("metadata", error)["code"])

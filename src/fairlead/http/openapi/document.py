@@ -12,25 +12,40 @@ from msgspec import Struct
 
 from fairlead import __version__
 from fairlead.http.openapi import shapes
-from fairlead.http.openapi.calls import anthropic_messages, called, openai_chat, openai_completions
+from fairlead.http.openapi.calls import (
+    anthropic_messages,
+    described,
+    gemini,
+    openai_chat,
+    openai_completions,
+    openai_responses,
+)
 from fairlead.http.openapi.pieces import HEADERS, PARAMETERS, Schema
 from fairlead.http.openapi.process import documentation, process
-from fairlead.http.openapi.reading import reading
+from fairlead.http.openapi.reading import reading, reading_as_gemini
 from fairlead.http.openapi.refusals import DIALECTS, refusals
 from fairlead.http.openapi.shapes import anthropic_messages as of_anthropic
 from fairlead.http.openapi.shapes import errors, models, usage
+from fairlead.http.openapi.shapes import gemini as of_gemini
 from fairlead.http.openapi.shapes import openai_chat as of_chat
 from fairlead.http.openapi.shapes import openai_completions as of_completions
+from fairlead.http.openapi.shapes import openai_responses as of_responses
 from fairlead.http.openapi.shapes import process as of_process
 from fairlead.http.openapi.streams import EVENTS
 
-_SHAPES = (shapes, of_chat, of_completions, of_anthropic, errors, models, usage, of_process)
+_SHAPES = (
+    shapes, of_chat, of_responses, of_completions, of_anthropic, of_gemini, errors, models, usage, of_process,
+)  # fmt: skip
+_OPENAI = (openai_chat, openai_responses, anthropic_messages, openai_completions)
+_FORMATS = {"/v1": _OPENAI, "/api/v1": _OPENAI, "/v1beta": (gemini,)}
+_TAG_OF = {"/v1": "Calls", "/api/v1": "OpenRouter", "/v1beta": "Gemini"}
 _INTRODUCTION = """\
-**Dialects.** `/v1` speaks OpenAI's, and `/v1/messages` Anthropic's. All of `/v1` is under `/api/v1`, too, in
-OpenRouter's dialect where that is another one. Elsewhere a request with the header `anthropic-version` gets
-Anthropic's models and errors.
+**Dialects.** `/v1` speaks OpenAI's, `/v1/messages` Anthropic's, and `/v1beta` Gemini's. All of `/v1` is under
+`/api/v1`, too, in OpenRouter's dialect where that is another one. Elsewhere a request with the header
+`anthropic-version` gets Anthropic's models and errors. Every model can be asked for in every dialect.
 
-**Keys** are sent as `Authorization: Bearer fl-…` or as `x-api-key: fl-…`.
+**Keys** are sent as `Authorization: Bearer fl-…`, as `x-api-key: fl-…` or as `x-goog-api-key: fl-…`; below `/v1beta`
+also as `?key=fl-…`.
 
 **Requests** are checked as far as the gateway reads them; everything else passes, known here or not. Where the
 provider speaks another protocol than the client, both ways are translated.
@@ -45,6 +60,7 @@ _TAGS = {
     "Calls": "Asking a model.",
     "Models": "What can be asked for.",
     "Usage": "What was used.",
+    "Gemini": "Calls and models as Gemini's clients expect them.",
     "OpenRouter": "The same under `/api/v1`, as OpenRouter's clients expect it.",
     "Process": "How the gateway fares. None of this depends on a provider.",
     "Documentation": "This.",
@@ -78,6 +94,18 @@ def document() -> Schema:
                     "name": "x-api-key",
                     "description": "The same, as Anthropic's clients send it.",
                 },
+                "x-goog-api-key": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "x-goog-api-key",
+                    "description": "The same, as Google's clients send it.",
+                },
+                "key": {
+                    "type": "apiKey",
+                    "in": "query",
+                    "name": "key",
+                    "description": "The same, below `/v1beta`, where no header has one. Other servers may log it.",
+                },
             },
         },
     }
@@ -87,14 +115,18 @@ def _paths() -> dict[str, Schema]:
     return {
         **_calls("/v1"), **reading("/v1"),
         **_calls("/api/v1"), **reading("/api/v1"),
+        **_calls("/v1beta"), **reading_as_gemini(),
         **process(), **documentation(),
     }  # fmt: skip
 
 
 def _calls(root: str) -> dict[str, Schema]:
-    tag = "Calls" if root == "/v1" else "OpenRouter"
-    made = {"/chat/completions": openai_chat, "/messages": anthropic_messages, "/completions": openai_completions}
-    return {root + path: {"post": called(format.call(root), tag)} for path, format in made.items()}
+    """What calls models below `root`."""
+    return {
+        path: {"post": described(call, _TAG_OF[root])}
+        for format in _FORMATS[root]
+        for path, call in format.calls(root).items()
+    }
 
 
 def _schemas() -> dict[str, Schema]:

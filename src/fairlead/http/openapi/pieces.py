@@ -6,7 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 Schema = dict[str, Any]
-KEYS: list[Schema] = [{"bearer": []}, {"x-api-key": []}]
+KEYS: tuple[Schema, ...] = ({"bearer": []}, {"x-api-key": []})
+KEYS_OF_GOOGLE: tuple[Schema, ...] = ({"x-goog-api-key": []}, {"key": []}, *KEYS)
 
 
 def ref(shape: type[Struct] | str) -> Schema:
@@ -62,6 +63,10 @@ HEADERS = {
         " With `provider.require_parameters` no such provider is asked.",
         {**STRING, "examples": ["logit_bias, seed"]},
     ),
+    "X-Fairlead-Estimated": _header(
+        "`input_tokens` where no provider of the model counts, so that the number is an estimate.",
+        {**STRING, "enum": ["input_tokens"]},
+    ),
     "X-Should-Retry": _header(
         "Whether the same request is worth sending again; the official SDKs obey it.",
         {**STRING, "enum": ["true", "false"]},
@@ -99,6 +104,11 @@ PARAMETERS = {
     "Shape": parameter(
         "header", "anthropic-version", "Whoever sends it gets the answer in Anthropic's shape.", STRING,
     ),
+    "Model": parameter(
+        "path", "model", "Its name. It may have slashes and colons, as they are or as `%2F` and `%3A`.",
+        {**STRING, "minLength": 1}, required=True, example="gemini-2.5-flash",
+    ),
+    "Alt": parameter("query", "alt", "`sse` for events, anything else for an array.", STRING, example="sse"),
     "If-None-Match": parameter("header", "If-None-Match", "The `ETag` of what is here already.", STRING),
 }  # fmt: skip
 

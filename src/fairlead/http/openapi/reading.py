@@ -1,8 +1,19 @@
 """Operations that need a key and no model: what can be asked for, and what was used."""
 
 from fairlead.http.openapi.calls import CREATED
-from fairlead.http.openapi.pieces import KEYS, STRING, Schema, answered, in_json, operation, parameter, parameters, ref
-from fairlead.http.openapi.refusals import OPENAI, OPENROUTER, all_answers
+from fairlead.http.openapi.pieces import (
+    KEYS,
+    KEYS_OF_GOOGLE,
+    STRING,
+    Schema,
+    answered,
+    in_json,
+    operation,
+    parameter,
+    parameters,
+    ref,
+)
+from fairlead.http.openapi.refusals import GEMINI, OPENAI, OPENROUTER, all_answers
 from fairlead.http.openapi.shapes import models as shapes
 from fairlead.http.openapi.shapes import usage
 
@@ -137,3 +148,27 @@ _USAGE_PARAMETERS = (
         "query", "page", "The `next_page` of the answer before; what is said beside it must be the same.", STRING,
     ),
 )  # fmt: skip
+
+
+_MODEL_OF_GEMINI = {
+    "name": "models/gpt-4o-mini", "displayName": "gpt-4o-mini",
+    "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+}  # fmt: skip
+
+
+def reading_as_gemini() -> dict[str, Schema]:
+    """What needs a key and no model, in Gemini's dialect."""
+    models = in_json(ref(shapes.GeminiModelList), all={"models": [_MODEL_OF_GEMINI]})
+    model = in_json(ref(shapes.GeminiModel), a_model=_MODEL_OF_GEMINI)
+    named = parameter("path", "id", "Its name.", {**STRING, "minLength": 1}, required=True, example="gpt-4o-mini")
+    index = operation(
+        "geminiListModels", "Gemini", "All models", "What this key can ask for by name. They are on one page.",
+        all_answers("read", GEMINI, {200: answered("The models.", models)}),
+        security=KEYS_OF_GOOGLE, parameters=parameters("X-Request-Id"),
+    )  # fmt: skip
+    one = operation(
+        "geminiGetModel", "Gemini", "One model", "Its name may have slashes, as they are or as `%2F`.",
+        all_answers("read", GEMINI, {200: answered("The model.", model)}, 404),
+        security=KEYS_OF_GOOGLE, parameters=[*parameters("X-Request-Id"), named],
+    )  # fmt: skip
+    return {"/v1beta/models": {"get": index}, "/v1beta/models/{id}": {"get": one}}

@@ -11,8 +11,11 @@ from fairlead.http.openapi.pieces import Schema, answered, one_of
 from fairlead.http.openapi.shapes import errors as shapes
 from fairlead.protocols import Wire
 from fairlead.protocols.anthropic_messages import AnthropicMessages
+from fairlead.protocols.gemini import Gemini
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openrouter_chat import OpenRouterChat
+
+Kind = Literal["call", "read", "open"]  # a call of a model; anything else that needs a key; what needs none
 
 
 class Dialect(Struct, frozen=True):
@@ -21,15 +24,23 @@ class Dialect(Struct, frozen=True):
     name: str
     wire: Wire
     error: type[Struct]
+    wrong: errors.InvalidRequest = errors.InvalidRequest(
+        "'messages' is empty: it must have at least one message.", param="messages"
+    )  # an example
+    kinds: tuple[Kind, ...] = ("call", "read", "open")  # what is told in it
 
 
 OPENAI = Dialect("openai", OpenAIChat(), shapes.OpenAIError)
 OPENROUTER = Dialect("openrouter", OpenRouterChat(), shapes.OpenRouterError)
-ANTHROPIC = Dialect("anthropic", AnthropicMessages(), shapes.AnthropicError)
-DIALECTS = (OPENAI, OPENROUTER, ANTHROPIC)
-
-
-Kind = Literal["call", "read", "open"]  # a call of a model; anything else that needs a key; what needs none
+ANTHROPIC = Dialect("anthropic", AnthropicMessages(), shapes.AnthropicError, kinds=("call",))
+GEMINI = Dialect(
+    "gemini",
+    Gemini(),
+    shapes.GeminiError,
+    errors.InvalidRequest("'contents' is empty: it must have at least one content.", param="contents"),
+    kinds=("call", "read"),
+)
+DIALECTS = (OPENAI, OPENROUTER, ANTHROPIC, GEMINI)
 
 
 def of_provider(error: errors.UpstreamError, provider: str = "openai") -> errors.UpstreamError:
@@ -40,8 +51,6 @@ def of_provider(error: errors.UpstreamError, provider: str = "openai") -> errors
 # What clients are told, where, and an example of it: of `c`alls, of `r`eading with a key, of what is `o`pen to all.
 _EXAMPLES: tuple[tuple[str, str, errors.FairleadError], ...] = (
     ("cro", "The request cannot be read", errors.InvalidRequest("The request is not HTTP/1.1 (InvalidMethod).")),
-    ("c", "A field is wrong",
-     errors.InvalidRequest("'messages' is empty: it must have at least one message.", param="messages")),
     ("r", "A parameter is wrong", errors.InvalidRequest("'limit' must be a number from 1 to 1000.", param="limit")),
     ("c", "No provider serves this",
      errors.InvalidRequest(
@@ -102,10 +111,11 @@ _MEANING = {
 
 def refusals(dialect: Dialect) -> Iterator[tuple[str, Schema]]:
     """The answers that tell an error in `dialect`, by name."""
-    kinds: tuple[Kind, ...] = ("call",) if dialect is ANTHROPIC else ("call", "read", "open")
-    for kind in kinds:
+    for kind in dialect.kinds:
         for status, meaning in _MEANING.items():
             told = [(name, error) for where, name, error in _EXAMPLES if error.status == status and kind[0] in where]
+            if (kind, status) == ("call", 400):
+                told.insert(1, ("A field is wrong", dialect.wrong))
             if told:
                 yield f"{dialect.name}.{kind}.{status}", _refusal(dialect, kind, status, meaning, told)
 
@@ -129,6 +139,8 @@ def _refusal(
     else:
         if status in _BEFORE_THE_ADDRESS and dialect is not OPENAI:
             ways.append(OPENAI.error)
+        if dialect is GEMINI:
+            return answered(meaning, {"application/json": {"schema": one_of(*ways), "examples": examples}}, headers)
         ways.append(ANTHROPIC.error)
         name, error = told[0]
         examples[f"{name}, to a client of Anthropic's"] = {"value": _spelt(ANTHROPIC, error)}

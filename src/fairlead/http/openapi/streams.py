@@ -3,17 +3,24 @@
 from msgspec import Struct
 
 from fairlead.http.openapi.pieces import STRING, Schema, one_of, ref
-from fairlead.http.openapi.shapes import anthropic_messages, errors, openai_chat, openai_completions
+from fairlead.http.openapi.shapes import (
+    anthropic_messages,
+    errors,
+    gemini,
+    openai_chat,
+    openai_completions,
+    openai_responses,
+)
 from fairlead.protocols import sse
 
 
-def _event(description: str, *kinds: type[Struct], end: str = "") -> Schema:
+def _event(description: str, *kinds: type[Struct], end: str = "", named: bool = False) -> Schema:
     """One event of a stream. `end`: the data of the last one, which is no JSON."""
     data: Schema = {**STRING, "contentMediaType": "application/json", "contentSchema": one_of(*kinds)}
     if end:
         data = {"anyOf": [{"const": end}, data]}
-    named = {"type": "string", "description": "The type of its data, too."}
-    properties = {"data": data} if end else {"event": named, "data": data}
+    name = {"type": "string", "description": "The type of its data, too."}
+    properties = {"event": name, "data": data} if named else {"data": data}
     return {"description": description, "type": "object", "properties": properties, "required": list(properties)}
 
 
@@ -32,6 +39,19 @@ EVENTS = {
         " life.",
         *anthropic_messages.MESSAGE_EVENTS,
         errors.AnthropicError,
+        named=True,
+    ),
+    "ResponseEvent": _event(
+        "One server-sent event. The last one is `response.completed`, `response.incomplete` or `response.failed`. Lines"
+        " that begin with `:` are signs of life.",
+        *openai_responses.RESPONSE_EVENTS,
+        named=True,
+    ),
+    "GenerateContentEvent": _event(
+        "One server-sent event. The last one has a `finishReason`, or tells an error. Lines that begin with `:` are"
+        " signs of life.",
+        gemini.GenerateContentResponse,
+        errors.GeminiError,
     ),
 }
 

@@ -4,13 +4,15 @@ import msgspec
 from msgspec import Struct
 
 from fairlead.http.openapi.calls import ASKED, SAID, Call, failing, streamed
+from fairlead.http.openapi.pieces import in_json, ref
 from fairlead.http.openapi.refusals import OPENAI, OPENROUTER
 from fairlead.http.openapi.shapes import openai_chat as shapes
+from fairlead.http.openapi.streams import stream_of
 from fairlead.protocols import ChatProtocol
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openrouter_chat import OpenRouterChat
 
-_CHAT_ASKED = {
+_ASKED = {
     "an answer": {"model": "gpt-4o-mini", "messages": ASKED},
     "a stream": {
         "model": "groq/llama-3.3-70b-versatile",
@@ -34,14 +36,14 @@ _CHAT_ASKED = {
 }
 
 
-def call(root: str) -> Call:
+def calls(root: str) -> dict[str, Call]:
     wire: ChatProtocol
     answer: type[Struct]
     id, wire, dialect, answer, event = "createChatCompletion", OpenAIChat(), OPENAI, shapes.ChatCompletion, "ChatEvent"
     if root != "/v1":
         id, wire, dialect = "openrouterCreateChatCompletion", OpenRouterChat(), OPENROUTER
         answer, event = shapes.OpenRouterChatCompletion, "OpenRouterChatEvent"
-    return Call(
-        id, wire, dialect, shapes.ChatRequest, answer, event, "A chat completion", _CHAT_ASKED,
-        msgspec.json.decode(wire.encode_response(SAID)), failing(wire, streamed(wire, SAID)), ("OpenAI-Beta",),
-    )  # fmt: skip
+    whole = msgspec.json.decode(wire.encode_response(SAID))
+    content = {**in_json(ref(answer), an_answer=whole), **stream_of(event, failing(wire, streamed(wire, SAID)))}
+    call = Call(id, dialect, "A chat completion", shapes.ChatRequest, _ASKED, content, parameters=("OpenAI-Beta",))
+    return {f"{root}/chat/completions": call}

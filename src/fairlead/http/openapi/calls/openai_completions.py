@@ -4,14 +4,15 @@ import msgspec
 from msgspec import Struct
 
 from fairlead.http.openapi.calls import CREATED, Call, failing
+from fairlead.http.openapi.pieces import in_json, ref
 from fairlead.http.openapi.refusals import OPENAI, OPENROUTER
 from fairlead.http.openapi.shapes import openai_completions as shapes
-from fairlead.http.openapi.streams import DONE
+from fairlead.http.openapi.streams import DONE, stream_of
 from fairlead.protocols import Wire, sse
 from fairlead.protocols.openai_completions import OpenAICompletions
 from fairlead.protocols.openrouter_chat import OpenRouterCompletions
 
-_COMPLETION = {
+_TOLD = {
     "id": "cmpl-D0xUy3",
     "object": "text_completion",
     "created": CREATED,
@@ -19,13 +20,13 @@ _COMPLETION = {
     "choices": [{"text": " there was a gateway.", "index": 0, "logprobs": None, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9},
 }
-_COMPLETION_ASKED = {
+_ASKED = {
     "an answer": {"model": "gpt-3.5-turbo-instruct", "prompt": "Once upon a time", "max_tokens": 16},
     "a stream": {"model": "gpt-3.5-turbo-instruct", "prompt": "Once upon a time", "stream": True},
 }
 
 
-def call(root: str) -> Call:
+def calls(root: str) -> dict[str, Call]:
     wire: Wire
     answer: type[Struct]
     id, wire, dialect, answer, event = (
@@ -34,10 +35,10 @@ def call(root: str) -> Call:
     if root != "/v1":
         id, wire, dialect = "openrouterCreateCompletion", OpenRouterCompletions(), OPENROUTER
         answer, event = shapes.OpenRouterCompletion, "OpenRouterCompletionEvent"
-    chunk = {name: value for name, value in _COMPLETION.items() if name != "usage"}
+    chunk = {name: value for name, value in _TOLD.items() if name != "usage"}
     streamed = sse.event(msgspec.json.encode(chunk)) + sse.event(DONE.encode())
-    return Call(
-        id, wire, dialect, shapes.CompletionRequest, answer, event, "A completion of the older kind",
-        _COMPLETION_ASKED, msgspec.json.decode(wire.dress(msgspec.json.encode(_COMPLETION))), failing(wire, streamed),
-        ("OpenAI-Beta",),
-    )  # fmt: skip
+    whole = msgspec.json.decode(wire.dress(msgspec.json.encode(_TOLD)))
+    content = {**in_json(ref(answer), an_answer=whole), **stream_of(event, failing(wire, streamed))}
+    summary = "A completion of the older kind"
+    call = Call(id, dialect, summary, shapes.CompletionRequest, _ASKED, content, parameters=("OpenAI-Beta",))
+    return {f"{root}/completions": call}

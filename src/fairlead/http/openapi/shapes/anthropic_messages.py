@@ -88,6 +88,12 @@ class Message(Struct, kw_only=True):
     usage: MessageUsage
 
 
+class MessageTokens(Struct, kw_only=True):
+    """How many tokens a message has."""
+
+    input_tokens: Count
+
+
 class MessageStart(Struct, kw_only=True):
     type: Literal["message_start"]
     message: Message

@@ -6,17 +6,17 @@ from msgspec import UNSET, Meta, Struct
 
 from fairlead.http.openapi.shapes import Unset
 
-_Code = Annotated[
+Code = Annotated[
     str,
     Meta(
         description="What it is, in one word that does not change: the table is in docs/errors.md.",
         examples=["invalid_request"],
     ),
 ]
-_Param = Annotated[
+Param = Annotated[
     str | None, Meta(description="The field it is about: `messages[3].content`.", examples=["messages[3].content"])
 ]
-_Retryable = Annotated[
+Retryable = Annotated[
     bool, Meta(description="Whether the same request is worth sending again; the header `X-Should-Retry` says it, too.")
 ]
 
@@ -24,8 +24,8 @@ _Retryable = Annotated[
 class OpenAIErrorFields(Struct, kw_only=True):
     message: str
     type: Literal["invalid_request_error", "rate_limit_error", "api_error"]
-    param: _Param
-    code: _Code
+    param: Param
+    code: Code
 
 
 class OpenAIError(Struct, kw_only=True):
@@ -35,7 +35,7 @@ class OpenAIError(Struct, kw_only=True):
 
 
 class OpenAIErrorEventFields(OpenAIErrorFields, kw_only=True):
-    retryable: _Retryable
+    retryable: Retryable
 
 
 class OpenAIErrorEvent(Struct, kw_only=True):
@@ -53,8 +53,8 @@ class OpenRouterErrorMetadata(Struct, kw_only=True):
         ],
         Meta(description="One of OpenRouter's."),
     ]  # fmt: skip
-    code: _Code
-    retryable: _Retryable
+    code: Code
+    retryable: Retryable
     param: Annotated[str | Unset, Meta(description="The field it is about.")] = UNSET
     provider_name: Annotated[str | Unset, Meta(description="Whose error it is, unless it is the gateway's.")] = UNSET
 
@@ -88,9 +88,9 @@ class AnthropicErrorFields(Struct, kw_only=True):
         "request_too_large", "rate_limit_error", "api_error", "timeout_error", "overloaded_error",
     ]  # fmt: skip
     message: str
-    code: _Code
-    param: _Param
-    retryable: _Retryable
+    code: Code
+    param: Param
+    retryable: Retryable
 
 
 class AnthropicError(Struct, kw_only=True):
@@ -98,3 +98,27 @@ class AnthropicError(Struct, kw_only=True):
 
     type: Literal["error"]
     error: AnthropicErrorFields
+
+
+class GeminiErrorFields(Struct, kw_only=True):
+    code: Annotated[int, Meta(description="The status.")]
+    message: str
+    status: Literal[
+        "INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "ABORTED",
+        "RESOURCE_EXHAUSTED", "INTERNAL", "UNIMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED",
+    ]  # fmt: skip
+    details: Annotated[
+        list[dict[str, Any]],
+        Meta(
+            description="The first is an `ErrorInfo`. Its `reason` is our word for it, in capitals (the table is in"
+            " docs/errors.md), and its `metadata` says whether the same request is `retryable`, and which field it is"
+            " about. A `BadRequest` and a `RetryInfo` follow where there is something to say.",
+            min_length=1,
+        ),
+    ]
+
+
+class GeminiError(Struct, kw_only=True):
+    """An error as Gemini tells it; in a stream, the event or the element of the array that ends it."""
+
+    error: GeminiErrorFields

@@ -39,3 +39,17 @@ class AnthropicModelList(Struct, kw_only=True):
     has_more: Literal[False]
     first_id: str | None
     last_id: str | None
+
+
+class GeminiModel(Struct, kw_only=True, rename="camel"):
+    """What can be asked for."""
+
+    name: Annotated[str, Meta(examples=["models/gpt-4o-mini"])]
+    display_name: str
+    supported_generation_methods: list[str]
+
+
+class GeminiModelList(Struct, kw_only=True):
+    """All that can be asked for."""
+
+    models: list[GeminiModel]
