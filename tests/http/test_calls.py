@@ -130,7 +130,15 @@ async def test_the_tokens_of_an_input_are_counted(house: Gateway) -> None:
         told = json.loads(body)
         assert (status, told["object"]) == (200, "response.input_tokens")
         assert told["input_tokens"] > 0
-        assert headers["x-fairlead-estimated"] == "input_tokens"
+        assert "x-fairlead-estimated" not in headers
+
+
+async def test_where_no_provider_counts_the_number_is_an_estimate(tmp_path: Path) -> None:
+    async with passing(tmp_path, "openai-chat", ok()) as (house, upstream):
+        status, headers, body = await ask(house, "/v1/responses/input_tokens", model="lab/m", input="hello there")
+        assert (status, headers["x-fairlead-estimated"]) == (200, "input_tokens")
+        assert json.loads(body)["input_tokens"] > 0
+        assert posted(upstream) == []
 
 
 # ---- messages
