@@ -159,3 +159,24 @@ def test_formats_that_count_for_clients_are_counted_in_at_providers() -> None:
             for body in (b"", b"[]", b"{}", b'{"input_tokens":-1,"totalTokens":-1}', b"\xff", b"[" * 100_000):
                 with pytest.raises(UpstreamBroken):
                     wire.decode_counted(body)
+
+
+@pytest.mark.parametrize("path", [ANTHROPIC, RESPONSES])
+async def test_the_same_format_passes_through(tmp_path: Path, path: str) -> None:
+    protocol = {ANTHROPIC: "anthropic-messages", RESPONSES: "openai-responses"}[path]
+    async with Misbehaving(ok(COUNTING[protocol][1])) as server:
+        status, _, _ = await count(
+            tmp_path, path, (protocol, server), new_field={"a": [1.50]}, provider={"sort": "price"}
+        )
+        body = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    assert status == 200
+    assert body == {**ASKED[path], "model": "there", "new_field": {"a": [1.5]}}
+    assert b'"new_field":{"a": [1.5]}' in server.requests[0]
+
+
+async def test_geminis_wrapped_request_passes_with_the_providers_name_for_the_model(tmp_path: Path) -> None:
+    wrapped = {"model": "models/m", "contents": CONTENTS, "newField": 1}
+    async with Misbehaving(ok(b'{"totalTokens":5}')) as server:
+        await count(tmp_path, GEMINI, ("gemini", server), contents=None, generateContentRequest=wrapped)
+        body = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    assert body == {"contents": None, "generateContentRequest": {**wrapped, "model": "models/there"}}

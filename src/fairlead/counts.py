@@ -118,10 +118,13 @@ class Counts:
     async def _ask(self, call: Call, endpoint: Endpoint, wire: CountsAsked, words: Request) -> int:
         snapshot, provider = call.snapshot, endpoint.provider
         assert snapshot is not None
-        extra = {name: opaque for name, opaque in words.extra.items() if name not in OWN_FIELDS}
-        body = wire.encode_count_request(structs.replace(words, model=endpoint.model, extra=extra, stream=False))
-        credential = snapshot.credentials.get(provider.name)
         same = wire.name == call.protocol.name
+        if same and counts_for_clients(call.protocol):
+            body = call.protocol.patch_count(call.body, endpoint.model, drop=OWN_FIELDS)
+        else:
+            extra = {name: opaque for name, opaque in words.extra.items() if name not in OWN_FIELDS}
+            body = wire.encode_count_request(structs.replace(words, model=endpoint.model, extra=extra, stream=False))
+        credential = snapshot.credentials.get(provider.name)
         head = request_head(
             provider, wire.name, wire.count_path(endpoint.model), credential, call.headers if same else None
         )

@@ -298,3 +298,25 @@ async def test_tokens_are_counted(house: Gateway) -> None:
     whole = json.dumps({"generateContentRequest": {"model": "models/x", **json.loads(ASKED)}}).encode()
     assert json.loads((await ask(house, address("sim/echo", "countTokens"), whole))[2]) == json.loads(body)
     assert "x-fairlead-estimated" not in headers
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
+async def test_any_version_that_the_sdks_ask_for_is_served(house: Gateway, version: str) -> None:
+    status, _, body = await ask(house, f"/{version}/models/sim%2Fecho%3AgenerateContent")
+    assert (status, "candidates" in json.loads(body)) == (200, True)
+    status, _, body = await ask(house, f"/{version}/models/none-such:generateContent")
+    assert (status, json.loads(body)["error"]["status"]) == (404, "NOT_FOUND")
+
+
+async def test_googles_sdk_speaks_by_its_own_habits(house: Gateway) -> None:
+    from google import genai
+
+    client = genai.Client(api_key=KEY, http_options={"base_url": house.url})
+    answer = await client.aio.models.generate_content(model="sim/echo", contents="hello")
+    assert answer.text == "hello"
+    stream = await client.aio.models.generate_content_stream(model="sim/echo", contents="hello")
+    assert "".join([chunk.text or "" async for chunk in stream]) == "hello"
+    counted = await client.aio.models.count_tokens(model="sim/echo", contents="hello")
+    assert counted.total_tokens == 6
+    assert "sim/echo" in [(model.name or "").removeprefix("models/") async for model in await client.aio.models.list()]
+    await client.aio.aclose()

@@ -711,9 +711,9 @@ def only_what_the_simulator_understands(schemas: dict[str, Any]) -> None:
 
     def parts(**properties: Any) -> dict[str, Any]:
         part = {"properties": properties, "required": list(properties), "additionalProperties": False}
-        return {"type": "array", "items": {"type": "object", **part}}
+        return {"type": "array", "minItems": 1, "items": {"type": "object", **part}}
 
-    text = {"type": "string"}
+    text = {"type": "string", "pattern": "[a-z]"}  # of nothing said nothing is left in another format
     typed = parts(type={"const": "text"}, text=text)
     spoken = {"anyOf": [text, typed]}
     inputs = {"anyOf": [text, parts(type={"const": "input_text"}, text=text)]}

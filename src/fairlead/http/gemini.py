@@ -4,12 +4,14 @@
     POST /v1beta/models/{model}:streamGenerateContent?alt=sse      without it, the chunks are one JSON array
     POST /v1beta/models/{model}:countTokens
 
+All of it below /v1 and /v1alpha, too: Google's SDKs ask for one or the other.
 https://ai.google.dev/api/generate-content. What stands in the query is read here and nowhere else: no log has it.
 """
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from fairlead.http.asgi import App, Header, Receive, Scope, Send
 from fairlead.http.client import AsgiClient, Client
@@ -20,6 +22,7 @@ from fairlead.protocols.sse import EventCutter
 ROOT = "/v1beta/models/"
 # → whether its answer is a stream
 METHODS = {"generateContent": False, "streamGenerateContent": True, "countTokens": False}
+_PATH = re.compile(f"/v1(?:beta|alpha)?/models/(.+):({'|'.join(METHODS)})", re.DOTALL)
 _MOST_FIELDS = 20  # of a query
 _KEY = b"x-goog-api-key"
 
@@ -31,12 +34,10 @@ class Address(NamedTuple):
     method: str  # "generateContent"
 
 
-def address(raw_path: str) -> Address | None:
-    """Of `/v1beta/models/{model}:{method}`; None for any other path. Models may have slashes and colons in them."""
-    model, colon, method = raw_path.removeprefix(ROOT).rpartition(":")
-    if not raw_path.startswith(ROOT) or not colon or not model:
-        return None
-    return Address(unquote(model), method)
+def address(path: str) -> Address | None:
+    """Of `/v1beta/models/{model}:{method}`; None if no call is made there. Names may have slashes and colons."""
+    found = _PATH.fullmatch(path)
+    return Address(found[1], found[2]) if found is not None else None
 
 
 class GeminiCalls:
@@ -47,10 +48,10 @@ class GeminiCalls:
         self._methods = {method: inference(method) for method in METHODS}
         self.protocol = self._methods["generateContent"].protocol
 
-    def find(self, raw_path: str) -> App | None:
-        """The application that takes the call to `raw_path`; None if nothing does."""
-        found = address(raw_path)
-        if found is None or found.method not in METHODS:
+    def find(self, path: str) -> App | None:
+        """The application that takes the call to `path`; None if nothing does."""
+        found = address(path)
+        if found is None:
             return None
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:

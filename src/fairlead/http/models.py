@@ -26,6 +26,8 @@ class Models:
     async def index(self, request: Request) -> Response:
         await self._authorize(request)
         listed = self.catalog.current.names()
+        if _wants_gemini(request):
+            return _json({"models": [_gemini_row(model) for model in listed]})
         if _wants_anthropic(request):
             rows = [self._anthropic_row(model) for model in listed]
             ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
@@ -35,6 +37,8 @@ class Models:
     async def one(self, request: Request) -> Response:
         await self._authorize(request)
         model = self._found(request.path_params["id"])
+        if _wants_gemini(request):
+            return _json(_gemini_row(model))
         return _json(self._anthropic_row(model) if _wants_anthropic(request) else self._openai_row(model))
 
     async def gemini_index(self, request: Request) -> Response:
@@ -71,6 +75,11 @@ def _gemini_row(model: Listed) -> dict[str, Any]:
         "displayName": model.name,
         "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
     }
+
+
+def _wants_gemini(request: Request) -> bool:
+    """Google's SDKs ask below /v1, too."""
+    return "x-goog-api-client" in request.headers or "x-goog-api-key" in request.headers
 
 
 def _wants_anthropic(request: Request) -> bool:

@@ -60,7 +60,7 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
-        app: App | None = self.calls.get(scope["path"]) or self.gemini.find(scope["raw_path"].decode("latin-1"))
+        app: App | None = self.calls.get(scope["path"]) or self.gemini.find(scope["path"])
         if app is None and b"%" in scope["raw_path"] and not scope["raw_path"].startswith(_NAMES):
             scope["path"] = scope["raw_path"].decode("ascii")  # spelt to slip by somebody's rules: no path
         if app is None:

@@ -161,6 +161,10 @@ class CountsServed(Served, Protocol):
 
     def encode_count(self, tokens: int) -> bytes: ...
 
+    def patch_count(self, body: bytes, model: str, *, drop: frozenset[str]) -> bytes:
+        """What the client sent, for a provider of the same format: `model` replaced, `drop` left out."""
+        ...
+
 
 class CountsAsked(Asked, Protocol):
     """A format in which providers may be asked how many tokens a request has."""

@@ -136,6 +136,9 @@ class AnthropicMessages:
     def encode_count(self, tokens: int) -> bytes:
         return _encode({"input_tokens": tokens})
 
+    def patch_count(self, body: bytes, model: str, *, drop: frozenset[str]) -> bytes:
+        return token_counts.patched(body, model, drop)
+
     def encode_count_request(self, request: Request) -> bytes:
         return _encode(token_counts.only(self.encode_request(request, default_max_tokens=1).body, _COUNTED))
 

@@ -162,6 +162,14 @@ class Gemini:
     def encode_count(self, tokens: int) -> bytes:
         return _encode({"totalTokens": tokens})
 
+    def patch_count(self, body: bytes, model: str, *, drop: frozenset[str]) -> bytes:
+        fields = {name: raw for name, raw in _fields.decode(body).items() if name not in drop and name not in _OURS}
+        for name in ("generateContentRequest", "generate_content_request"):
+            if given(fields.get(name, NULL)) is not None:
+                own = _address(model).lstrip("/")  # "models/…": it must be that of the address
+                fields[name] = Raw(token_counts.patched(bytes(fields[name]), own, drop))
+        return envelope.join(fields)
+
     def encode_count_request(self, request: Request) -> bytes:
         fields = _fields.decode(self.encode_request(request, default_max_tokens=1).body)
         return _encode({"generateContentRequest": {"model": _address(request.model).lstrip("/"), **fields}})

@@ -17,6 +17,12 @@ def only(body: bytes, names: Collection[str]) -> dict[str, Raw]:
     return {name: raw for name, raw in _fields.decode(body).items() if name in names}
 
 
+def patched(body: bytes, model: str, drop: Collection[str]) -> bytes:
+    """`body` with another model, and without the fields `drop`."""
+    kept = {name: raw for name, raw in _fields.decode(body).items() if name not in drop}
+    return _encode({**kept, "model": model})
+
+
 def counted(body: bytes, name: str) -> int:
     """The number that a provider tells as `name`. Raises UpstreamBroken."""
     try:
