@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import trustme
 import uvloop
@@ -85,16 +85,17 @@ class Wire:
 @asynccontextmanager
 async def calling(
     folder: Path, body: bytes, answer: bytes, *, server: str = "", known: bool = True, path: str = CHAT,
-    protocol: str = "openai-chat",
+    protocol: str = "openai-chat", more: bytes = b"", access_log: TextIO | None = None,
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:  # fmt: skip
     """What makes 64 clients call at once, and has them answered.
 
     `server`: lines of that section. `known`: each client's head is as its last one was, but for the length.
-    `path`: what clients ask for. `protocol`: what the provider speaks."""
+    `path`: what clients ask for. `protocol`: what the provider speaks. `more`: what follows on the answers, which are
+    streams then: it is what each gets of each turn."""
     folder.mkdir()  # noqa: ASYNC240  # nobody else waits
     file = folder / "fairlead.toml"
     file.write_text(CONFIG.format(folder=folder, server=server, key=KEY, protocol=protocol))
-    house = House(partial(load, file, {}), config_file=file)
+    house = House(partial(load, file, {}), config_file=file, access_log=access_log)
     house.books.own.journal.start()
     listening = edge(house)
     listening._tell_time()  # it does not listen
@@ -129,10 +130,14 @@ async def calling(
             connection.data_received(answer)
         await asyncio.sleep(0)
 
+    async def pour() -> None:
+        for connection in upstream:
+            connection.data_received(more)
+
     try:
         await turn()
         assert wire.written.startswith(b"HTTP/1.1 200 OK")
-        yield turn
+        yield pour if more else turn
     finally:
         Connections.connect = dialled  # type: ignore[method-assign]
         await house.aclose()
