@@ -59,7 +59,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             return
         pieces, closed = [], False
         try:
-            while incoming.pending or tls.pending():
+            while incoming.pending:  # a read takes all of a record, so that nothing of it is left in OpenSSL
                 piece = tls.read(_RECORD_BYTES)
                 if not piece:
                     closed = True
