@@ -112,6 +112,7 @@ def test_an_envelope_has_what_is_read_of_a_request() -> None:
 def test_of_two_limits_the_newer_name_counts() -> None:
     assert CHAT.peek(body(max_tokens=5, max_completion_tokens=6)).max_tokens == 6
     assert CHAT.peek(body(max_tokens=5, max_completion_tokens=None)).max_tokens == 5
+    assert CHAT.peek(body(max_tokens="5", max_completion_tokens=6)).max_tokens == 6  # nobody looks at the other
     assert CHAT.peek(body()).max_tokens is None
 
 
@@ -1266,3 +1267,51 @@ async def test_the_official_sdk_raises_an_error_that_ends_a_stream() -> None:
     assert caught.value.code == "provider_overloaded"
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["retryable"] is True
+
+
+def told_by(**more: Any) -> bytes:
+    """A chunk with one choice."""
+    delta = more.pop("delta", {})
+    return event(
+        {"id": "1", "choices": [{"index": 0, "delta": delta, "finish_reason": more.pop("reason", None)}], **more}
+    )
+
+
+UNUSUAL = [
+    told_by(delta={"content": "!"}, reason="stop"),
+    told_by(delta={"content": "!"}, usage={"prompt_tokens": 1, "completion_tokens": 1}),
+    told_by(delta={"content": "!"}, error={"message": "no"}),
+    told_by(delta={"content": '", "error": "'}),
+    told_by(delta={"content": "!", "tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
+    event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
+    b"data: [DONE]\n\n",
+    b": ping\n\n",
+    b"\n\n",
+]
+
+
+@given(st.lists(st.sampled_from(UNUSUAL) | st.text(max_size=4).map(lambda text: told_by(delta={"content": text}))))
+def test_a_delta_that_is_as_the_last_one_but_for_its_text_is_seen_as_any_other(events: list[bytes]) -> None:
+    first = told_by(delta={"content": "Hello"})
+    learning = CHAT.stream_reader()
+    learning.see(first)
+    for each in events:
+        fresh = CHAT.stream_reader()  # it has seen content, and has learned nothing
+        fresh.see(first)
+        assert noticed(learning, each) == noticed(fresh, each)
+
+
+def noticed(reader: Any, event: bytes) -> int | str:
+    """What is found beside content, which an endpoint was committed to before; an error's words."""
+    try:
+        return int(reader.see(event)) & ~CONTENT
+    except errors.UpstreamError as error:
+        return error.message
+
+
+def test_a_delta_that_is_another_each_time_is_soon_no_longer_learned() -> None:
+    reader: Any = CHAT.stream_reader()
+    for number in range(10):
+        assert reader.see(told_by(delta={"content": "a"}, obfuscation=str(number))) in (0, CONTENT)
+    assert not reader._before
+    assert not reader.see(told_by(delta={"content": "b"}, obfuscation="1"))

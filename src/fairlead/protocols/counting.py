@@ -255,7 +255,7 @@ class Counting:
 
         None where it tells neither input nor output. Never raises.
         """
-        if raw is NULL or bytes(raw) == b"null":  # as most chunks of a stream
+        if raw == NULL:  # as most chunks of a stream
             return None
         try:
             return self._words(self._decode(raw))

@@ -15,7 +15,6 @@ from fairlead.errors import InvalidRequest
 
 T = TypeVar("T")
 NULL = Raw(b"null")
-_NULL = b"null"
 _top_level = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}  # of the few kinds that `read` is asked for
@@ -59,7 +58,7 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
     `fields` come from `split`, so that they are JSON.
     """
     raw = fields.get(name)
-    if raw is None or bytes(raw) == _NULL:
+    if raw is None or raw == NULL:
         return None
     decoder = _decoders.get(kind)
     if decoder is None:
@@ -127,7 +126,7 @@ def _names(raw: Raw) -> Iterable[str]:
 
 def given(raw: Raw) -> Raw | None:
     """`raw`, None if it is null. (A struct's field cannot be `Raw | None`: it is Raw, and NULL where it is absent.)"""
-    return None if bytes(raw) == _NULL else raw
+    return None if raw == NULL else raw
 
 
 def invalid(error: msgspec.ValidationError, param: str) -> InvalidRequest:
@@ -167,7 +166,7 @@ def messages(fields: Mapping[str, Raw]) -> list[Said]:
     """The messages that there are. Raises InvalidRequest unless they are a non-empty array of objects with a string
     `role` and a `content` that is a string, an array or null."""
     raw = fields.get("messages")
-    if raw is None or bytes(raw) == _NULL:
+    if raw is None or raw == NULL:
         raise InvalidRequest("'messages' is missing: it must be a non-empty array.", param="messages")
     try:
         found = _messages.decode(raw)
@@ -175,15 +174,19 @@ def messages(fields: Mapping[str, Raw]) -> list[Said]:
         raise invalid(error, "messages") from None
     except RecursionError:
         raise _too_deep("messages") from None
+    check(found)
+    return found
+
+
+def check(found: list[Said]) -> None:
+    """Raises InvalidRequest if there are no messages, or one has a `content` that is nothing of the above."""
     if not found:
         raise InvalidRequest("'messages' is empty: it must have at least one message.", param="messages")
-    # A view of its first byte copies nothing of a content that may be megabytes.
-    starts = [memoryview(message.content)[0] for message in found]
-    if not _CONTENT_STARTS.issuperset(starts):
-        wrong = next(index for index, start in enumerate(starts) if start not in _CONTENT_STARTS)
-        place = f"messages[{wrong}].content"
-        raise InvalidRequest(f"'{place}' must be a string, an array or null.", param=place)
-    return found
+    for index, message in enumerate(found):
+        # A view of its first byte copies nothing of a content that may be megabytes.
+        if memoryview(message.content)[0] not in _CONTENT_STARTS:
+            place = f"messages[{index}].content"
+            raise InvalidRequest(f"'{place}' must be a string, an array or null.", param=place)
 
 
 def any_value(raw: bytes | Raw) -> Any:

@@ -45,7 +45,30 @@ _KNOWN = frozenset(
 )
 _WITH_USAGE = b'{"include_usage":true}'
 _TRUE = Raw(b"true")
+_ERROR = Raw(b'"error"')
 _encode = msgspec.json.encode
+
+
+class _Skeleton(Struct):
+    """What is read of a request whose bytes pass."""
+
+    messages: list[envelope.Said]
+    max_completion_tokens: int | None = None
+    model: str | None = None
+    stream: bool | None = None
+    max_tokens: int | None = None
+
+
+_skeleton = msgspec.json.Decoder(_Skeleton)
+
+
+def _field_by_field(fields: dict[str, Raw]) -> _Skeleton:
+    """The same, more patiently. Raises InvalidRequest naming the field that is not what it should be."""
+    told = _Skeleton(envelope.messages(fields), envelope.read(fields, "max_completion_tokens", int))
+    told.model, told.stream = envelope.read(fields, "model", str), envelope.read(fields, "stream", bool)
+    if told.max_completion_tokens is None:  # else nobody looks at the other
+        told.max_tokens = envelope.read(fields, "max_tokens", int)
+    return told
 
 
 class OpenAIChat:
@@ -64,17 +87,21 @@ class OpenAIChat:
 
     def peek(self, body: bytes) -> Envelope:
         fields = envelope.split(body, _KNOWN)
-        messages = envelope.messages(fields)
-        tokens = envelope.read(fields, "max_completion_tokens", int)
+        try:
+            told = _skeleton.decode(body)
+        except (msgspec.ValidationError, RecursionError):  # some field is not what it should be, or seems so
+            told = _field_by_field(fields)
+        else:
+            envelope.check(told.messages)
         taken = Envelope(
             fields=fields,
-            model=envelope.read(fields, "model", str),
-            stream=envelope.read(fields, "stream", bool) or False,
-            max_tokens=tokens if tokens is not None else envelope.read(fields, "max_tokens", int),
-            messages=len(messages),
+            model=told.model,
+            stream=told.stream or False,
+            max_tokens=told.max_tokens if told.max_completion_tokens is None else told.max_completion_tokens,
+            messages=len(told.messages),
             include_usage=asks_for_usage(fields),
         )
-        for message in messages:  # most have none
+        for message in told.messages:  # most have none
             if message.tool_calls is not NULL and openai_calls.carries(message.tool_calls):
                 taken.carries = True
         return taken
@@ -192,16 +219,22 @@ class _Chunk(Struct):
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
+_TEXT = b'"content":"'
+_QUOTE = ord('"')
+_LEARNS = 3  # deltas in a row that were not as the one before
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
 class StreamReader:
-    """Reads along. An ordinary delta is known by what is not in its bytes, and never decoded."""
+    """Reads along. An ordinary delta is known by what is not in its bytes, and never decoded; nor is one searched that
+    is as the last one was but for its text."""
 
-    __slots__ = ("_several", "_skims", "summary")
+    __slots__ = ("_after", "_before", "_learns", "_several", "_skims", "summary")
 
     def __init__(self) -> None:
         self.summary = Summary()
+        self._before = self._after = b""  # the text of the last ordinary delta; nothing if that is not known
+        self._learns = _LEARNS
         self._skims = False  # content was seen: from here on only what is not an ordinary delta matters
         self._several = False  # a chunk had several choices, so that null in one says nothing of the others
 
@@ -210,6 +243,14 @@ class StreamReader:
 
         No text can look like one of the fields: its quotes are escaped.
         """
+        if (
+            self._before
+            and event.startswith(self._before)
+            and event.endswith(self._after)
+            and _QUOTE not in event[len(self._before) : -len(self._after)]
+        ):
+            self._learns = _LEARNS
+            return 0
         if (
             self._skims
             and event.startswith(b"data: {")
@@ -220,8 +261,20 @@ class StreamReader:
             and (event.rfind(b'"usage":{') < 0 if event.rfind(b'"usage":null') >= 0 else event.rfind(b'"usage"') < 0)
             and event.rfind(b'"error"') < 0
         ):
+            if self._learns:
+                self._learn(event)
             return 0
         return self._look(event)
+
+    def _learn(self, event: bytes) -> None:
+        """Remember what stands around the text of an ordinary delta, unless it is another each time."""
+        self._learns -= 1
+        begin = event.find(_TEXT) + len(_TEXT)
+        end = event.find(b'"', begin)
+        if not self._learns:
+            self._before = b""
+        elif len(_TEXT) <= begin <= end:
+            self._before, self._after = event[:begin], event[end:]
 
     def _look(self, event: bytes) -> int:
         payload = sse.data(event).strip()
@@ -257,7 +310,7 @@ def understood(payload: bytes, what: str) -> _Chunk:
         raise UpstreamBroken(f"{what} is not one of a completion") from None
     if given(chunk.error) is not None:
         raise openai_errors.from_stream(chunk.error)
-    if bytes(chunk.object) == b'"error"':  # vLLM's and Mistral's older shape: the error's fields stand at the top
+    if chunk.object == _ERROR:  # vLLM's and Mistral's older shape: the error's fields stand at the top
         raise openai_errors.from_stream(payload)
     return chunk
 
