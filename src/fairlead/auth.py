@@ -50,17 +50,20 @@ class Auth:
         self._changes = 0  # how often keys were seen to have changed
 
     async def identify(
-        self, headers: Mapping[bytes, bytes], file_keys: Mapping[bytes, Principal], address: str = ""
+        self,
+        headers: Mapping[bytes, bytes],
+        file_keys: Mapping[bytes, Principal],
+        address: str = "",
+        hash: bytes = b"",
     ) -> Principal:
-        """Whose key `headers` carry: `Authorization: Bearer …` or `x-api-key`; `address` is where it came from.
+        """Whose key `headers` carry: `Authorization: Bearer …` or `x-api-key`; `address` is where it came from, `hash`
+        its `key_hash` if that is known.
 
         Raises InvalidKey, TooManyWrongKeys, Unavailable.
         """
-        secret = _secret(headers)
-        if not secret or len(secret) > _LONGEST_SECRET:
+        hash = hash or key_hash(headers)
+        if not hash:
             raise InvalidKey
-        # What is compared is a hash of what was sent, so that the time it takes tells nothing about any key.
-        hash = hashlib.sha256(secret).digest()
         principal = file_keys.get(hash)
         if principal is not None:
             return principal
@@ -72,7 +75,8 @@ class Auth:
         if seconds:
             raise TooManyWrongKeys(seconds)
         # What our keys look like is no secret: others may be refused at once.
-        principal = await self._asked(hash) if secret.startswith(_PREFIX) else None
+        ours = (_secret(headers) or b"").startswith(_PREFIX)
+        principal = await self._asked(hash) if ours else None
         if principal is None:
             if address:
                 self._penalties.wrong(address)
@@ -136,6 +140,15 @@ def _remember(cache: OrderedDict[bytes, T], hash: bytes, value: T, capacity: int
     if len(cache) >= capacity:
         cache.popitem(last=False)
     cache[hash] = value
+
+
+def key_hash(headers: Mapping[bytes, bytes]) -> bytes:
+    """The hash of the key that `headers` carry; b"" if they carry nothing that could be one.
+
+    It is what is compared, so that the time this takes tells nothing about any key.
+    """
+    secret = _secret(headers)
+    return hashlib.sha256(secret).digest() if secret and len(secret) <= _LONGEST_SECRET else b""
 
 
 def _secret(headers: Mapping[bytes, bytes]) -> bytes | None:

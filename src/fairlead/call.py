@@ -99,6 +99,7 @@ class Call(Struct, eq=False):
     started_us: int
     started: float  # monotonic seconds
     client: str = ""  # address
+    key_hash: bytes = b""  # of the key in `headers`, where that is known already
     method: str = "POST"
     path: str = ""
     target: tuple[str, bool] | None = None  # the model and whether it streams, where the address says so
@@ -143,32 +144,24 @@ def _untie(error: BaseException | None) -> None:
         error = before
 
 
-class Reply:
+class Reply(Struct, eq=False):
     """What the client gets: status, headers, and `body` or what `relay` writes. `close` settles; call it however it
     ends."""
 
-    __slots__ = ("_close", "_relay", "body", "headers", "status")
-
-    def __init__(
-        self,
-        status: int,
-        headers: list[tuple[bytes, bytes]],
-        *,
-        body: bytes | None = None,
-        relay: Callable[[Write], Awaitable[bytes]] | None = None,
-        close: "Callable[[BaseException | None], None] | None" = None,
-    ) -> None:
-        self.status, self.headers, self.body = status, headers, body
-        self._relay, self._close = relay, close
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | None = None
+    relaying: Callable[[Write], Awaitable[bytes]] | None = None
+    closing: Callable[[BaseException | None], None] | None = None
 
     async def relay(self, write: Write) -> bytes:
         """Give the client's bytes to `write`, as they come; gives the last of them. Raises what ends them early."""
-        assert self._relay is not None
-        return await self._relay(write)
+        assert self.relaying is not None
+        return await self.relaying(write)
 
     def close(self, error: BaseException | None = None) -> None:
         """Settle and let go of the upstream answer; the second time does nothing. `error`: what ended it early."""
-        close, self._close = self._close, None
+        close, self.closing = self.closing, None
         if close is not None:
             close(error)
 
@@ -179,4 +172,5 @@ _random_bits = random.Random(os.urandom(32)).getrandbits
 
 def new_id(us: int | None = None) -> str:
     """A call's id: `gen-`, the time (`us`, or now) in milliseconds and 80 random bits, so that ids sort by time."""
-    return f"gen-{(time.time_ns() // 1000 if us is None else us) // 1000 << 80 | _random_bits(80):032x}"
+    ms = (time.time_ns() // 1000 if us is None else us) // 1000
+    return "gen-" + (ms << 80 | _random_bits(80)).to_bytes(16).hex()

@@ -86,7 +86,7 @@ class Pipeline:
         """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
         call.snapshot = self.catalog.current  # one world from start to end
         try:
-            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.client)
+            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.client, call.key_hash)
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
@@ -288,7 +288,7 @@ class Pipeline:
             self.buffers.release(len(answer))
 
         headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
-        return Reply(200, headers, body=answer, close=close)
+        return Reply(200, headers, body=answer, closing=close)
 
     async def _read(self, response: UpstreamResponse, limit: int, *, cut: bool = False) -> bytes:
         """The whole body, at most `limit` bytes: beyond that it is cut off, or UpstreamBroken."""
@@ -348,7 +348,7 @@ class Pipeline:
         def close(error: BaseException | None) -> None:
             finish(None if stream.done else error or asyncio.CancelledError())
 
-        return Reply(200, headers + _downstream(attempt), relay=pour, close=close)
+        return Reply(200, headers + _downstream(attempt), relaying=pour, closing=close)
 
     async def _not_a_stream(
         self, attempt: Attempt, translation: Translation, response: UpstreamResponse, kind: bytes
@@ -451,7 +451,8 @@ class Pipeline:
         return 0
 
     def _close(self, attempt: Attempt, error: BaseException | None) -> None:
-        attempt.held = self.buffers.recount(attempt.held, 0)
+        if attempt.held:
+            attempt.held = self.buffers.recount(attempt.held, 0)
         attempt.outcome = _outcome(error)
         attempt.error = error if isinstance(error, FairleadError) else None
         attempt.ended_us = attempt.call.now_us()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.http.connection import Edge
-from fairlead.http.exchange import Exchange
+from fairlead.http.exchange import Head
 from fairlead.http.known import KnownHead
 from gateway import KEY, Gateway, gateway
 
@@ -157,9 +157,9 @@ async def test_heads_that_never_come_again_are_no_longer_remembered(
     learned = []
     learn = Edge._learn
 
-    def watched(self: Edge, exchange: Exchange) -> None:
-        learned.append(exchange.path)
-        learn(self, exchange)
+    def watched(self: Edge, told: Head) -> None:
+        learned.append(told.path)
+        learn(self, told)
 
     monkeypatch.setattr(Edge, "_learn", watched)
     async with Client(running) as client:

@@ -23,6 +23,7 @@ class Client(Protocol):
     path: str
     address: str
     headers: list[Header]  # names in lower case
+    key_hash: bytes  # of the key in them (`auth.key_hash`), where it is known already; else b""
 
     def whole(self) -> bytes | None:
         """The body, if all of it is here."""
@@ -48,6 +49,8 @@ class Client(Protocol):
 
 class AsgiClient:
     """Behind an ASGI server. Of one that only tells of a hang-up, a task asks for it."""
+
+    key_hash = b""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method, self.path, self.headers = scope["method"], scope["path"], scope["headers"]

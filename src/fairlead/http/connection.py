@@ -26,7 +26,7 @@ from fairlead.errors import FairleadError, HeadersTooLarge, InvalidRequest, TlsR
 from fairlead.http.asgi import App, Header, Scope
 from fairlead.http.browsers import preflight
 from fairlead.http.client import CANCELS
-from fairlead.http.exchange import STATUS_LINES, Exchange, Serve
+from fairlead.http.exchange import STATUS_LINES, Exchange, Head, Serve
 from fairlead.http.identity import request_id
 from fairlead.http.known import MAX_KNOWN_BYTES, KnownHead
 
@@ -275,10 +275,7 @@ class Edge(HttpToolsProtocol):
         self.learns = _LEARNS
         self.headers, self.body_bytes = known.headers(digits), 0
         self.body_began = self.loop.time()
-        exchange = Exchange(
-            self, "POST", known.path, self.headers, "1.1", known.serve, known.address,
-            secure=known.secure, cors=known.cors, keep_alive=True, expects=False,
-        )  # fmt: skip
+        exchange = Exchange(self, known.told, self.headers)
         self._start(exchange)
         length = int(digits)
         if length == len(data) <= _MAX_UNREAD_BYTES:
@@ -511,28 +508,23 @@ class Edge(HttpToolsProtocol):
         if self.current is not None:
             self._check_behind()
         keep = version != "1.0" and self.parser.should_keep_alive()
-        exchange = self.parsed = Exchange(
-            self, method, path, self.headers, version, serve, address,
-            secure=secure, cors=cors, keep_alive=keep, expects=self.expect_100_continue,
-        )  # fmt: skip
+        head = Head(method, path, version, serve, address, secure, cors, keep, self.expect_100_continue)
+        exchange = self.parsed = Exchange(self, head, self.headers)
         if self.raw_head:
-            self._learn(exchange)
+            self._learn(head)
         if self.current is None:
             self._start(exchange)
             return
         self.queued.append(exchange)
 
-    def _learn(self, exchange: Exchange) -> None:
+    def _learn(self, told: Head) -> None:
         """Remember the head that was just read, if it is one of a call and says nothing unusual."""
         head, self.raw_head = self.raw_head, b""
-        if self.url not in self.edge.calls or exchange.method != "POST" or self.coded or self.expect_100_continue:
+        if self.url not in self.edge.calls or told.method != "POST" or self.coded or told.expects:
             return
-        if exchange.keep_alive:
+        if told.keep_alive:
             self.learns -= 1
-            self.known = KnownHead.of(
-                head, exchange.headers, exchange.path, exchange.serve, exchange.address,
-                secure=exchange.secure, cors=exchange.cors,
-            )  # fmt: skip
+            self.known = KnownHead.of(head, self.headers, told)
 
     def _check_behind(self) -> None:
         """What comes behind a request that is being answered is within its limits."""

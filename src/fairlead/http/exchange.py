@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from fairlead.errors import FairleadError, InternalError, RequestTimeout
 from fairlead.http.asgi import Header, Message
 from fairlead.http.client import ClientGone
@@ -18,7 +20,23 @@ log = logging.getLogger("fairlead.server")
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\n".encode() for code in range(200, 600)}
+_CR, _LF = b"\r\n"
 Serve = Callable[["Exchange"], Awaitable[None]]
+
+
+class Head(Struct):
+    """What the head of a request comes to; not its lines."""
+
+    method: str
+    path: str
+    version: str  # of HTTP: "1.1"
+    serve: Serve
+    address: str  # of the client, as far as it is known
+    secure: bool
+    cors: bytes
+    keep_alive: bool
+    expects: bool  # 100 Continue, before it sends the body
+    key_hash: bytes = b""  # see `client.Client`
 
 
 class Exchange:
@@ -40,16 +58,14 @@ class Exchange:
     gone = False  # the client is
     task: asyncio.Task[None] | None = None
 
-    def __init__(
-        self, protocol: "Edge", method: str, path: str, headers: list[Header], version: str, serve: Serve,
-        address: str, *, secure: bool, cors: bytes, keep_alive: bool, expects: bool,
-    ) -> None:  # fmt: skip
+    def __init__(self, protocol: "Edge", head: Head, headers: list[Header]) -> None:
         self._protocol = protocol
-        self.method, self.path, self.headers, self.version, self.serve = method, path, headers, version, serve
-        self.address = address  # of the client, as far as it is known
-        self.secure, self.cors = secure, cors
-        self.keep_alive = keep_alive
-        self._expects = expects  # 100 Continue, before it sends the body
+        self.method, self.path, self.version, self.serve = head.method, head.path, head.version, head.serve
+        self.address, self.key_hash = head.address, head.key_hash
+        self.secure, self.cors = head.secure, head.cors
+        self.keep_alive = head.keep_alive
+        self._expects = head.expects
+        self.headers = headers
         self._pieces: list[bytes] = []
 
     # ---- told by the connection
@@ -173,25 +189,25 @@ class Exchange:
         edge = self._protocol.edge
         if status == 204 or status == 304 or self.method == "HEAD":
             self._bodiless = True
-        lines = [b"%b: %b\r\n" % header for header in headers]
+        lines = list(map(b": ".join, headers))
         if length is not None:
             self._length = length
-            lines.append(b"content-length: %d\r\n" % length)
+            lines.append(b"content-length: %d" % length)
         elif not self._bodiless:
             if self.version == "1.0":
                 self.keep_alive = False
             else:
                 self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
+                lines.append(b"transfer-encoding: chunked")
         if self._more or edge.draining:
             self.keep_alive = False  # what is still coming of the request is not read
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            lines.append(b"connection: close")
+        told = b"".join(lines)
+        if _CR in told or _LF in told:
             raise RuntimeError("a header of the answer breaks its line")
-        self._head = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self.secure] + self.cors + head
+        always = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self.secure] + self.cors
+        self._head = always + b"\r\n".join((*lines, b"", b""))
 
     def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         """A piece of the answer; gives something to wait for while the client does not read."""

@@ -80,6 +80,7 @@ class Inference:
             started_us=started_us,
             started=time.monotonic(),
             client=client.address,
+            key_hash=client.key_hash,
             method=client.method,
             path=client.path,
             target=target,

@@ -6,8 +6,11 @@ the last head of a call; one that differs in nothing but the digits of its `cont
 
 import re
 
+from msgspec import structs
+
+from fairlead.auth import key_hash
 from fairlead.http.asgi import Header
-from fairlead.http.exchange import Serve
+from fairlead.http.exchange import Head
 
 MAX_KNOWN_BYTES = 4 << 10  # it is kept as long as its connection
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,15})(?=\r\n)")
@@ -17,27 +20,21 @@ _MAX_DIGITS = 15
 class KnownHead:
     """The head of a call, as it was read: its bytes before and after the length, and what came of it."""
 
-    __slots__ = ("_after", "_before", "_headers", "address", "cors", "path", "secure", "serve")
+    __slots__ = ("_after", "_before", "_headers", "told")
 
-    def __init__(
-        self, before: bytes, after: bytes, headers: list[Header], path: str, serve: Serve, address: str, *,
-        secure: bool, cors: bytes,
-    ) -> None:  # fmt: skip
+    def __init__(self, before: bytes, after: bytes, headers: list[Header], told: Head) -> None:
         self._before, self._after, self._headers = before, after, headers
-        self.path, self.serve, self.address = path, serve, address
-        self.secure, self.cors = secure, cors
+        self.told = told
 
     @classmethod
-    def of(
-        cls, head: bytes, headers: list[Header], path: str, serve: Serve, address: str, *, secure: bool, cors: bytes
-    ) -> "KnownHead | None":
+    def of(cls, head: bytes, headers: list[Header], told: Head) -> "KnownHead | None":
         """`head` up to its empty line, which the parser took for `headers`; None if it tells no length."""
         length = _LENGTH.search(head)
         if length is None:
             return None
         others = [header for header in headers if header[0] != b"content-length"]
-        before, after = head[: length.start(1)], head[length.end(1) :]
-        return cls(before, after, others, path, serve, address, secure=secure, cors=cors)
+        told = structs.replace(told, key_hash=key_hash(dict(others)))
+        return cls(head[: length.start(1)], head[length.end(1) :], others, told)
 
     def length(self, data: bytes) -> tuple[bytes, int]:
         """The length's digits where `data` begins with this head, and where its body begins there; b"" and 0 if it
