@@ -116,7 +116,7 @@ class Response:
                     if not await self._news():
                         return True
                 finally:
-                    self._take = None
+                    self._take = self._waiter = None  # what it tells may know who waited
 
     def _taken(self) -> bytes:
         chunks = self.chunks
@@ -142,15 +142,12 @@ class Response:
             else:
                 await self._news()
 
-    async def _news(self) -> bool:
-        """Wait until something comes; False: it was taken, and the taker has enough."""
+    def _news(self) -> asyncio.Future[bool]:
+        """What tells that something came; False: it was taken, and the taker has enough."""
         connection = self._connection
         assert connection is not None
         self._waiter = connection.loop.create_future()
-        try:
-            return await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def close(self, *, ended: bool = False) -> None:
         """Done with it; see `UpstreamResponse.close`."""

@@ -251,7 +251,8 @@ class Connections:
         """It has done its work: the first in line has it, or it becomes idle."""
         pool, now = self._pool, self.loop.time()
         keep = pool.idle_seconds if connection.keep_seconds is None else connection.keep_seconds
-        connection.expires = min(now + keep, connection.born + pool.max_age_seconds)
+        too_old = connection.born + pool.max_age_seconds
+        connection.expires = now + keep if now + keep < too_old else too_old
         if connection.expires <= now:
             connection.abort()
             return
