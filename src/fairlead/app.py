@@ -230,16 +230,15 @@ class House:
         now = time.monotonic()
         first = call.first_content_us
         self.access.write(
-            AccessRecord(
-                ts=call.started_us,
-                id=call.id,
-                request_id=call.request_id if call.request_id != call.id else None,
-                trace_id=_trace_id(call.headers.get(b"traceparent")),
-                method=call.method,
-                path=call.path,
-                status=call.status,
-                outcome=call.outcome or "failed",
-                client=call.client,
+            AccessRecord(  # most by position: of many names Python makes a dict first
+                call.started_us,
+                call.id,
+                call.method,
+                call.path,
+                call.status,
+                _milliseconds(now - call.started),
+                call.client,
+                call.outcome or "failed",
                 key_id=call.principal.key_id if call.principal is not None else None,
                 model=call.route.model if call.route is not None else None,
                 endpoint=winner.endpoint.name if winner is not None else None,
@@ -247,8 +246,9 @@ class House:
                 attempts=len(call.attempts),
                 input_tokens=usage.input_tokens if usage is not None else None,
                 output_tokens=usage.output_tokens if usage is not None else None,
-                first_content_ms=None if first is None else round((first - call.started_us) / 1000, 3),
-                duration_ms=round((now - call.started) * 1000, 3),
+                first_content_ms=None if first is None else (first - call.started_us) / 1000,
+                request_id=call.request_id if call.request_id != call.id else None,
+                trace_id=_trace_id(call.headers.get(b"traceparent")),
                 error=call.error.code if call.error is not None else None,
             )
         )
@@ -264,7 +264,7 @@ class House:
                     path=hidden(scope["path"]),
                     status=status,
                     client=scope["client"][0] if scope.get("client") else "",
-                    duration_ms=round(seconds * 1000, 3),
+                    duration_ms=_milliseconds(seconds),
                 )
             )
 
@@ -282,6 +282,11 @@ def _fetcher(wanted: Media, buffers: Buffers) -> Fetcher | None:
         ports=wanted.ports,
         allowed_hosts=wanted.allowed_hosts,
     )
+
+
+def _milliseconds(seconds: float) -> float:
+    """To the microsecond. Rounding to decimals would spell the number out and read it again."""
+    return round(seconds * 1e6) / 1000
 
 
 def _trace_id(parent: bytes | None) -> str | None:

@@ -20,7 +20,8 @@ from fairlead.http.models import Models
 from fairlead.http.usage import Usage
 from fairlead.protocols import Served
 
-_NAMES = b"/v1/models/", b"/api/v1/models/", b"/v1beta/models/"  # below these a name may have any characters
+# Below these a name may have any characters.
+_NAMES = b"/v1/models/", b"/api/v1/models/", b"/v1beta/models/", b"/v1alpha/models/"
 OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
 
 # operation → its path below /v1, and the formats spoken there: under /v1, and under /api/v1
@@ -60,11 +61,11 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
-        app: App | None = self.calls.get(scope["path"]) or self.gemini.find(scope["path"])
-        if app is None and b"%" in scope["raw_path"] and not scope["raw_path"].startswith(_NAMES):
-            scope["path"] = scope["raw_path"].decode("ascii")  # spelt to slip by somebody's rules: no path
+        app: App | None = self.calls.get(scope["path"])
+        if b"%" in scope["raw_path"] and not scope["raw_path"].startswith(_NAMES):
+            app, scope["path"] = None, scope["raw_path"].decode("ascii")  # spelt to slip by somebody's rules: no path
         if app is None:
-            app = self.rest
+            app = self.gemini.find(scope["path"]) or self.rest
         return await app(scope, receive, send)
 
     def spelling(self, path: str, headers: Iterable[Header]) -> Callable[[FairleadError], bytes]:
