@@ -22,9 +22,9 @@ from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
 from fairlead.protocols.codecs import (
     bedrock_answer,
     bedrock_errors,
-    bedrock_prompts,
     bedrock_request,
     bedrock_texts,
+    prompts,
 )
 from fairlead.protocols.codecs.bedrock_models import bare
 from fairlead.protocols.codecs.bedrock_usage import INVOKE
@@ -33,7 +33,7 @@ from fairlead.protocols.cohere_chat_v1 import CohereChatV1
 from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.openai_chat import OpenAIChat
 
-NAME = bedrock_prompts.NAME
+NAME = "bedrock-invoke"
 _ANTHROPIC, _OPENAI, _COHERE = AnthropicMessages(), OpenAIChat(), CohereChatV1()
 _METRICS = "amazon-bedrock-invocationMetrics"
 _encode = msgspec.json.encode
@@ -164,9 +164,10 @@ def _nova(request: Request, default_max_tokens: int) -> Encoded:
     return bedrock_request.encode_nova(request)
 
 
-def _prompted(family: bedrock_prompts.Prompted) -> Callable[[Request, int], Encoded]:
+def _prompted(family: prompts.Prompted) -> Callable[[Request, int], Encoded]:
     def encode(request: Request, default_max_tokens: int) -> Encoded:
-        return bedrock_prompts.encode(request, family, default_max_tokens)
+        body, dropped = prompts.spelt(request, family, NAME, default_max_tokens)
+        return Encoded(_encode(body), tuple(sorted(dropped)))
 
     return encode
 
@@ -181,20 +182,20 @@ def _command_r(request: Request, default_max_tokens: int) -> Encoded:
     return Encoded(_encode(fields), tuple(sorted(unsaid)))
 
 
-_MISTRAL_TEXT = _prompted(bedrock_prompts.MISTRAL)
+_MISTRAL_TEXT = _prompted(prompts.MISTRAL)
 # The first prefix that fits counts. https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html
 _FAMILIES: dict[str, Callable[[Request, int], Encoded]] = {
-    "anthropic.claude-v": _prompted(bedrock_prompts.CLAUDE),
-    "anthropic.claude-instant": _prompted(bedrock_prompts.CLAUDE),
+    "anthropic.claude-v": _prompted(prompts.CLAUDE),
+    "anthropic.claude-instant": _prompted(prompts.CLAUDE),
     "anthropic.": _messages,
     "amazon.nova": _nova,
-    "amazon.titan-text": _prompted(bedrock_prompts.TITAN),
-    "amazon.titan-tg": _prompted(bedrock_prompts.TITAN),
-    "meta.llama2": _prompted(bedrock_prompts.LLAMA2),
-    "meta.llama4": _prompted(bedrock_prompts.LLAMA4),
-    "meta.llama": _prompted(bedrock_prompts.LLAMA3),
+    "amazon.titan-text": _prompted(prompts.TITAN),
+    "amazon.titan-tg": _prompted(prompts.TITAN),
+    "meta.llama2": _prompted(prompts.LLAMA2),
+    "meta.llama4": _prompted(prompts.LLAMA4),
+    "meta.llama": _prompted(prompts.LLAMA3),
     "cohere.command-r": _command_r,
-    "cohere.command": _prompted(bedrock_prompts.COMMAND),
+    "cohere.command": _prompted(prompts.COMMAND),
     "mistral.mistral-7b": _MISTRAL_TEXT,
     "mistral.mixtral": _MISTRAL_TEXT,
     "mistral.mistral-large-2402": _MISTRAL_TEXT,

@@ -1,22 +1,21 @@
-"""Requests for the models on Bedrock that go on with a text: the conversation as one prompt, and their settings' names.
+"""Requests for models that go on with a text: the conversation as one prompt, and their settings' names.
 
+OpenAI's completions, Anthropic's, and what the older models on Bedrock take.
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from fairlead.chat import Media, Message, Part, Request, ToolResult, ToolUse
 from fairlead.errors import InvalidRequest
-from fairlead.protocols import Encoded
 from fairlead.protocols.codecs.wording import document_text, refused, split_off_system, text_of
 from fairlead.protocols.unsaid import unsaid
 
-NAME = "bedrock-invoke"
-_encode = msgspec.json.encode
+HUMAN = "\n\nHuman:"  # begins a turn of the user's for Anthropic's models, which end theirs there by themselves
+ASSISTANT = "\n\nAssistant:"
 
 
 class Turn(Struct, frozen=True):
@@ -34,15 +33,32 @@ class Prompted(Struct, frozen=True):
     field: str = "prompt"
     within: str | None = None  # where the settings stand, if not beside the prompt
     needs_limit: bool = False
+    hottest: float = 1.0  # the highest temperature
+    ends: str | None = None  # what the model shall not go on with: the user's next turn
+    most_stops: int | None = None
 
 
 # ---- prompts
 
 
+def _plain(system: str, turns: Sequence[Turn]) -> str:
+    """For models of which nothing is known. What a user says alone is the prompt, as a client of completions spells
+    it."""
+    if _is_alone(system, turns):
+        return turns[0].text
+    said = [f"{'Assistant' if turn.mine else 'User'}: {turn.text}" for turn in turns]
+    begun = f"{system}\n\n" if system else ""
+    return begun + "\n".join(said if turns and turns[-1].mine else [*said, "Assistant:"])
+
+
+def _is_alone(system: str, turns: Sequence[Turn]) -> bool:
+    return not system and len(turns) == 1 and not turns[0].mine
+
+
 def _claude(system: str, turns: Sequence[Turn]) -> str:
     """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-text-completion.html"""
-    said = "".join(f"\n\n{'Assistant' if turn.mine else 'Human'}: {turn.text}" for turn in turns)
-    return system + said + ("" if turns and turns[-1].mine else "\n\nAssistant:")
+    said = "".join(f"{ASSISTANT if turn.mine else HUMAN} {turn.text}" for turn in turns)
+    return system + said + ("" if turns and turns[-1].mine else ASSISTANT)
 
 
 def _titan(system: str, turns: Sequence[Turn]) -> str:
@@ -97,6 +113,17 @@ def _headed(head: str, tail: str, end: str) -> Callable[[str, Sequence[Turn]], s
 
 _LLAMA = {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}
 
+# https://platform.openai.com/docs/api-reference/completions/create
+OPENAI = Prompted(
+    _plain,
+    {
+        name: name
+        for name in "max_tokens temperature top_p frequency_penalty presence_penalty seed stop user".split()
+    },
+    hottest=2.0,
+    ends="\nUser:",
+    most_stops=4,
+)
 CLAUDE = Prompted(
     _claude,
     {
@@ -129,9 +156,14 @@ LLAMA4 = Prompted(_headed("<|header_start|>", "<|header_end|>", "<|eot|>"), _LLA
 # ---- requests
 
 
-def encode(request: Request, family: Prompted, default_max_tokens: int) -> Encoded:
-    """The body that asks for `request`. Raises InvalidRequest for what cannot be said in a text."""
-    dropped = unsaid(request, NAME, frozenset(family.names))
+def spelt(
+    request: Request, family: Prompted, protocol: str, default_max_tokens: int, *, says: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], set[str]]:
+    """The fields that ask for `request` in `protocol`, and the names of what they cannot say but its caller: `says`.
+
+    Raises InvalidRequest for what cannot be said in a text.
+    """
+    dropped = unsaid(request, protocol, says.union(family.names))
     if request.thinking is not None and not request.thinking.enabled:
         dropped.discard("thinking")  # none of them thinks
     if request.service_tier == "auto":
@@ -139,9 +171,13 @@ def encode(request: Request, family: Prompted, default_max_tokens: int) -> Encod
     if request.tools:
         dropped |= {"tools"} | ({"tool_choice"} if request.tool_choice is not None else set())
     system, turns = conversation(request.messages)
-    values = settings(request, family.names)
+    values = settings(request, family)
     if values.get(family.names["temperature"], request.temperature) != request.temperature:
-        dropped.add("temperature")  # beyond what Bedrock allows
+        dropped.add("temperature")  # beyond what is allowed
+    if family.ends is not None and not _is_alone(system, turns):
+        stop = values.setdefault(family.names["stop"], [])
+        if family.most_stops is None or len(stop) < family.most_stops:  # the client's own count more
+            stop.append(family.ends)
     if family.needs_limit and request.max_tokens is None:
         values[family.names["max_tokens"]] = default_max_tokens
     body: dict[str, Any] = {family.field: family.prompt(system, turns)}
@@ -149,16 +185,16 @@ def encode(request: Request, family: Prompted, default_max_tokens: int) -> Encod
         body.update(values)
     elif values:
         body[family.within] = values
-    return Encoded(_encode(body), tuple(sorted(dropped)))
+    return body, dropped
 
 
-def settings(request: Request, names: dict[str, str]) -> dict[str, Any]:
-    """The settings of `request` that have `names`, by those."""
+def settings(request: Request, family: Prompted) -> dict[str, Any]:
+    """The settings of `request` that the family has, by its names."""
     values: dict[str, Any] = {}
-    for ours, theirs in names.items():
+    for ours, theirs in family.names.items():
         value = getattr(request, ours)
         if ours == "temperature" and value is not None:
-            value = min(max(value, 0.0), 1.0)
+            value = min(max(value, 0.0), family.hottest)
         if ours == "stop":
             value = [text for text in value if text] or None
         if value is not None:
