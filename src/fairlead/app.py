@@ -33,6 +33,7 @@ from fairlead.http.routes import COUNTING, Routes
 from fairlead.http.usage import Usage
 from fairlead.pipeline import Pipeline
 from fairlead.protocols import Asked, Served, Wire
+from fairlead.protocols.anthropic_completions import AnthropicCompletions
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.bedrock_converse import BedrockConverse
 from fairlead.protocols.bedrock_invoke import BedrockInvoke
@@ -68,7 +69,9 @@ from fairlead.writes import Writes
 
 log = logging.getLogger("fairlead.app")
 
-BOTH: tuple[Wire, ...] = (OpenAIChat(), OpenAIResponses(), OpenAICompletions(), AnthropicMessages(), Gemini())
+BOTH: tuple[Wire, ...] = (
+    OpenAIChat(), OpenAIResponses(), OpenAICompletions(), AnthropicMessages(), AnthropicCompletions(), Gemini(),
+)  # fmt: skip
 _PROVIDERS: tuple[Asked, ...] = (
     BedrockConverse(), BedrockInvoke(), CohereChat(), CohereChatV1(), OllamaChat(), OllamaGenerate(),
 )  # fmt: skip

@@ -21,7 +21,7 @@ from fairlead.call import Attempt, Call, Outcome, Reply, Write
 from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
 from fairlead.pins import NOT_FOUND, Pins, not_found
-from fairlead.protocols import Asked, Served, Summary, is_inbound, is_outbound, keeps_answers
+from fairlead.protocols import Asked, Served, Summary, keeps_answers, takes_prompts
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
@@ -126,23 +126,15 @@ class Pipeline:
         raise verdict
 
     def _serving(self, call: Call, endpoints: Sequence[Endpoint]) -> list["_Leg"]:
-        """Those of `endpoints` that can answer in the client's protocol. Raises InvalidRequest if none can."""
+        """The ways to `endpoints` from the client's protocol. Raises InvalidRequest if there is none to one of them."""
         if call.snapshot is not self._world:
             self._legs.clear()
             self._world = call.snapshot
-        legs = []
-        for endpoint in endpoints:
-            leg = self._legs.get((call.protocol, id(endpoint), call.needs_words)) or self._leg(call, endpoint)
-            if leg is not None:
-                legs.append(leg)
-        if not legs:
-            raise InvalidRequest(
-                f"No provider of the model {call.route.model!r} serves {call.operation}."  # type: ignore[union-attr]
-                " Ask for it through /v1/chat/completions or /v1/messages.",
-                param="model",
-                code="not_supported",
-            )
-        return legs
+        known = self._legs
+        return [
+            known.get((call.protocol, id(endpoint), call.needs_words)) or self._leg(call, endpoint)
+            for endpoint in endpoints
+        ]
 
     def _keeping(self, call: Call, legs: "list[_Leg]", id: str) -> "list[_Leg]":
         """Those of `legs` that may have the answer `id`. Raises InvalidRequest if it is known that none has."""
@@ -156,11 +148,9 @@ class Pipeline:
             raise not_found(id)
         return found
 
-    def _leg(self, call: Call, endpoint: Endpoint) -> "_Leg | None":
-        """How to get to `endpoint` from the client's protocol; None: there is no way."""
+    def _leg(self, call: Call, endpoint: Endpoint) -> "_Leg":
+        """How to get to `endpoint` from the client's protocol."""
         wire = self._outbound(call, endpoint)
-        if wire is None:
-            return None
         provider = endpoint.provider
         origin = Origin.of(provider.base_urls[wire.name], provider.ca_file)
         translation = between(call.protocol, wire, needs_words=call.needs_words)
@@ -175,14 +165,13 @@ class Pipeline:
         self._legs[call.protocol, id(endpoint), call.needs_words] = leg
         return leg
 
-    def _outbound(self, call: Call, endpoint: Endpoint) -> Asked | None:
+    def _outbound(self, call: Call, endpoint: Endpoint) -> Asked:
         """What to speak with `endpoint`: the client's protocol if it can, else one that can be translated."""
         spoken = endpoint.provider.base_urls
         if call.protocol.name in spoken:
             return self.wires[call.protocol.name]
-        if not is_inbound(call.protocol):
-            return None
-        return next((self.wires[name] for name in spoken if is_outbound(self.wires[name])), None)
+        # In the provider's own order; but what is told as one prompt loses its turns, so that a chat comes before it.
+        return min((self.wires[name] for name in spoken), key=takes_prompts)
 
     async def attempt(self, call: Call, leg: "_Leg") -> Reply:
         """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there,

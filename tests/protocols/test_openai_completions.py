@@ -1,4 +1,4 @@
-"""OpenAI's older completions: bytes pass, prompts are checked."""
+"""OpenAI's older completions: bytes pass, prompts are checked, and said to models of a chat."""
 
 import json
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from fairlead import errors
-from fairlead.chat import Usage
+from fairlead.chat import Event, Message, Reasoning, Request, Response, Text, ToolUse, Usage, tell
 from fairlead.protocols import CONTENT, DONE, USAGE_ONLY
+from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_completions import OpenAICompletions
-from fairlead.protocols.sse import EventCutter
+from fairlead.protocols.openrouter_chat import OpenRouterCompletions
+from fairlead.protocols.sse import EventCutter, data
 from protocols_recordings import Recording, recordings
 
 COMPLETIONS = OpenAICompletions()
@@ -70,6 +72,79 @@ def test_a_stream_is_read_along() -> None:
     ]
     assert [reader.see(event) for event in events] == [0, CONTENT, CONTENT, USAGE_ONLY, DONE]
     assert (reader.summary.usage, reader.summary.finish_reason) == (Usage(1, 2), "stop")
+
+
+# ---- to and from models of a chat
+
+
+def test_a_prompt_is_what_the_user_says() -> None:
+    asked = COMPLETIONS.decode_request(
+        body(max_tokens=5, temperature=0.5, stop="x", seed=1, stream=True, stream_options={"include_usage": True}, n=1)
+    )
+    assert asked == Request(
+        "m", (Message("user", (Text("once"),)),), max_tokens=5, temperature=0.5, stop=("x",), seed=1, stream=True,
+        include_usage=True,
+    )  # fmt: skip
+    assert COMPLETIONS.decode_request(body(prompt=["once"])).messages == asked.messages
+
+
+@pytest.mark.parametrize("prompt", [[], [1], [[1]], ["once", "twice"]])
+def test_a_prompt_of_tokens_or_of_several_texts_is_none_for_a_chat(prompt: Any) -> None:
+    with pytest.raises(errors.InvalidRequest, match="must be one text") as caught:
+        COMPLETIONS.decode_request(body(prompt=prompt))
+    assert caught.value.param == "prompt"
+
+
+def test_what_only_completions_have_is_named_as_dropped() -> None:
+    asked = COMPLETIONS.decode_request(body(suffix="x", echo=True, best_of=2, n=2, logprobs=3, logit_bias={"1": 2}))
+    told = AnthropicMessages().encode_request(asked, default_max_tokens=9)
+    assert told.dropped == ("best_of", "echo", "logit_bias", "logprobs", "n", "suffix")
+
+
+ANSWER = Response(
+    "c", "m", (Reasoning("hm"), Text("once "), ToolUse("1", "f"), Text("more")), "length", Usage(3, 4), created=7
+)
+FACTS = {"id": "c", "object": "text_completion", "created": 7, "model": "m"}
+
+
+def choice(text: str, reason: str | None = None) -> dict[str, Any]:
+    return {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
+
+
+def test_an_answer_is_its_text() -> None:
+    told = json.loads(COMPLETIONS.encode_response(ANSWER))
+    usage = told.pop("usage")
+    assert told == {**FACTS, "choices": [choice("once more", "length")]}
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (3, 4, 7)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("stop", "stop"), ("stop_sequence", "stop"), ("tool_use", "stop"), ("refusal", "content_filter"), (None, "stop")],
+)
+def test_reasons_are_those_of_completions(reason: Any, told: str) -> None:
+    assert json.loads(COMPLETIONS.encode_response(Response("c", "m", (), reason)))["choices"][0] == choice("", told)
+
+
+def chunks(dialect: OpenAICompletions, events: list[Event], *, include_usage: bool) -> list[Any]:
+    encode = dialect.event_encoder(include_usage=include_usage)
+    cutter = EventCutter(1 << 20)
+    *told, done = [data(event) for event in cutter.feed(b"".join(map(encode, events)))]
+    assert done == b"[DONE]"
+    return [json.loads(each) for each in told]
+
+
+@pytest.mark.parametrize("dialect", [COMPLETIONS, OpenRouterCompletions()])
+@pytest.mark.parametrize("include_usage", [True, False])
+def test_a_stream_is_its_text(dialect: OpenAICompletions, include_usage: bool) -> None:
+    told = chunks(dialect, tell(ANSWER), include_usage=include_usage)
+    beside = {"usage": None} if include_usage and dialect is COMPLETIONS else {}
+    texts = [choice("once "), choice("more"), choice("", "length")]
+    assert told[:3] == [{**FACTS, "choices": [each], **beside} for each in texts]
+    assert [chunk["usage"]["total_tokens"] for chunk in told[3:]] == ([7] if include_usage else [])
+
+
+# ---- recordings
 
 
 @pytest.mark.parametrize("recording", recordings("openai", ["completions"]))

@@ -11,7 +11,7 @@ from fairlead.http.asgi import Header
 from fairlead.resources import Principal
 
 _ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
-_OF_ANTHROPIC = frozenset({"messages", "count_tokens"})  # whose clients look for `request-id`
+_OF_ANTHROPIC = frozenset({"messages", "count_tokens", "complete"})  # whose clients look for `request-id`
 
 
 async def identified(auth: Auth, catalog: Catalog, request: Request, headers: list[Header] | None = None) -> Principal:

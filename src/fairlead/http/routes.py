@@ -30,6 +30,7 @@ OPERATIONS: dict[str, tuple[str, str, str]] = {
     "responses": ("/responses", "openai-responses", "openai-responses"),
     "completions": ("/completions", "openai-completions", "openrouter-completions"),
     "messages": ("/messages", "anthropic-messages", "anthropic-messages"),
+    "complete": ("/complete", "anthropic-completions", "anthropic-completions"),
     "input_tokens": ("/responses/input_tokens", "openai-responses", "openai-responses"),
     "count_tokens": ("/messages/count_tokens", "anthropic-messages", "anthropic-messages"),
 }

@@ -329,7 +329,7 @@ _REASONS = {
     "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
     "content_filter": "content_filter", "refusal": "content_filter",
 }  # fmt: skip
-_API_TYPES = {"chat": "completions", "completions": "completions", "messages": "completions"}
+_API_TYPES = dict.fromkeys(("chat", "completions", "messages", "complete"), "completions")
 
 
 def _generation(call: _Row, attempts: Sequence[_Row]) -> dict[str, Any]:

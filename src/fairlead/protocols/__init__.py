@@ -272,6 +272,11 @@ def keeps_answers(format: Format) -> bool:
     return getattr(format, "keeps_answers", False)
 
 
+def takes_prompts(format: Format) -> bool:
+    """Whether what it tells is one text to go on with, in which a conversation loses its turns, tools and media."""
+    return getattr(format, "takes_prompts", False)
+
+
 def may_want_bytes(format: Format) -> TypeGuard[WantsBytes]:
     """Whether there are media that must be told as bytes in it, though the client gave their address."""
     return hasattr(format, "wants_bytes")

@@ -191,6 +191,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
     "openai-completions": _OPENAI_ROWS,
     "openai-responses": _RESPONSES_ROWS,
     "anthropic-messages": _ANTHROPIC_ROWS,
+    "anthropic-completions": (),  # they tell nothing: https://docs.claude.com/en/api/complete
     "gemini": _GEMINI_ROWS,
     "bedrock-converse": _CONVERSE_ROWS,
     "bedrock-invoke": _INVOKE_ROWS,
@@ -211,6 +212,7 @@ USAGE: dict[str, tuple[Row, ...]] = {
         Row("usage", "usage", "total", _MESSAGES),
         Row("usage", "message.usage", "total", _STREAMING),
     ),
+    "anthropic-completions": (),
     "gemini": (Row("usage", "usageMetadata", "total", _GEMINI_USAGE),),
     "bedrock-converse": (Row("usage", "usage", "total", _CONVERSE),),
     "bedrock-invoke": (Row("usage", "amazon-bedrock-invocationMetrics", "total", _INVOKE_STREAM),),
@@ -244,7 +246,7 @@ class Counting:
     def __init__(self, rows: tuple[Row, ...], words: Callable[[Any], Usage | None]) -> None:
         """`words` gets an object with the attributes that `rows` name, each None where it was not told."""
         self._places = _places(rows)
-        self._input = next(row.place for row in rows if row.figure == "input_tokens")
+        self._input = next(row.place for row in rows if row.figure == "input_tokens") if rows else ""
         self._has_rounds = any(row.stands == "rounds" for row in rows)
         self._shape = _shape(self._places, rounds=self._has_rounds)
         self._decode = msgspec.json.Decoder(self._shape).decode
@@ -278,7 +280,7 @@ class Counting:
             told = msgspec.convert(self._cleaned(_object(raw)), self._shape)
         if before is None:
             return told
-        _bring_up(before, told, zeros=bool(getattr(told, self._input)))
+        _bring_up(before, told, zeros=bool(getattr(told, self._input, None)))
         return before
 
     def _cleaned(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -424,6 +426,10 @@ def _ollama(told: Any) -> Usage | None:
     return _settled(inputs or 0, outputs or 0, told.prompt_eval_cached_count or 0, 0, 0, 0, 0, 0, 0, 0)
 
 
+def _nothing(told: Any) -> None:
+    return None
+
+
 def _with_rounds(usage: Usage, rounds: Iterable[Any]) -> Usage:
     for each in rounds:
         spent = _anthropic(each) if each.type in _ADDED else None
@@ -549,6 +555,7 @@ COUNTING = {
     "openai-completions": Counting(_OPENAI_ROWS, _openai),
     "openai-responses": Counting(_RESPONSES_ROWS, _responses),
     "anthropic-messages": Counting(_ANTHROPIC_ROWS, _anthropic),
+    "anthropic-completions": Counting((), _nothing),
     "gemini": Counting(_GEMINI_ROWS, _gemini),
     "bedrock-converse": Counting(_CONVERSE_ROWS, _converse),
     "bedrock-invoke": Counting(_INVOKE_ROWS, _invoke),

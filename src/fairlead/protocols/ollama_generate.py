@@ -13,6 +13,7 @@ class OllamaGenerate(OllamaChat):
     """The format of `/api/generate`: an `Outbound`."""
 
     name = ollama_request.GENERATE
+    takes_prompts = True
 
     def path(self, model: str, stream: bool) -> str:
         return "/generate"

@@ -1,6 +1,7 @@
-"""OpenAI's older completions, for providers that serve them: bytes pass, nothing is translated.
+"""OpenAI's older completions. A prompt is what a user says; a conversation becomes one prompt.
 
-https://platform.openai.com/docs/api-reference/completions
+https://platform.openai.com/docs/api-reference/completions. The codecs stand in `codecs`: `completions_request` (from
+clients), `completions_asking` (to providers), `completions_answer`, `prompts`.
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,21 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
+from fairlead.chat import Request, Response
 from fairlead.errors import FairleadError, InvalidRequest, UpstreamError
-from fairlead.protocols import NO_HEADERS, Cutter, Envelope, Summary, envelope, openai_chat, sse
+from fairlead.protocols import (
+    NO_HEADERS,
+    Cutter,
+    Encoded,
+    Envelope,
+    EventDecoder,
+    EventEncoder,
+    Summary,
+    envelope,
+    openai_chat,
+    sse,
+)
+from fairlead.protocols.codecs import completions_answer, completions_asking, completions_request
 
 _KNOWN = frozenset(
     "model prompt stream stream_options max_tokens temperature top_p n stop seed user frequency_penalty"
@@ -19,10 +33,11 @@ _KNOWN = frozenset(
 
 
 class OpenAICompletions:
-    """The format of `/completions`: a `Wire`."""
+    """The format of `/completions`: a `ChatProtocol`."""
 
-    name = "openai-completions"
+    name = completions_request.NAME
     media_types = ("application/json", "text/event-stream")
+    takes_prompts = True
 
     def __init__(self) -> None:
         self._chat = openai_chat.OpenAIChat()
@@ -70,6 +85,28 @@ class OpenAICompletions:
 
     def dress(self, body: bytes) -> bytes:
         return body
+
+    # ---- translation
+
+    def decode_request(self, body: bytes) -> Request:
+        fields = envelope.split(body, _KNOWN)
+        _check_prompt(fields.get("prompt"))
+        return completions_request.decode(fields, body)
+
+    def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
+        return completions_asking.encode(request, default_max_tokens)
+
+    def decode_response(self, body: bytes, headers: Mapping[bytes, bytes] = NO_HEADERS) -> Response:
+        return completions_answer.decode(body)
+
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
+        return completions_answer.encode(response)
+
+    def event_decoder(self) -> EventDecoder:
+        return completions_answer.Decoder()
+
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
+        return completions_answer.Encoder(include_usage=include_usage)
 
 
 _prompt = msgspec.json.Decoder(str | list[str | int | list[int]])

@@ -12,7 +12,7 @@ import msgspec
 from fairlead.chat import Request, Response
 from fairlead.errors import ContentPolicyViolation, FairleadError, Overloaded, UpstreamError
 from fairlead.protocols import EventEncoder, sse
-from fairlead.protocols.codecs import openai_answer
+from fairlead.protocols.codecs import completions_answer, openai_answer
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
 
@@ -79,6 +79,12 @@ class OpenRouterCompletions(_Dialect, OpenAICompletions):
 
     _object = "text_completion"
     _last_choice: ClassVar[dict[str, Any]] = {"text": ""}
+
+    def encode_response(self, response: Response, request: Request | None = None) -> bytes:
+        return self.dress(super().encode_response(response))
+
+    def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
+        return completions_answer.Encoder(include_usage=include_usage, usage_to_come=False)
 
 
 def _told(error: FairleadError) -> dict[str, Any]:

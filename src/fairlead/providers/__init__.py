@@ -12,8 +12,8 @@ from msgspec import Struct
 from fairlead.resources import Provider, Signing
 
 PROTOCOLS = (
-    "openai-chat", "openai-responses", "openai-completions", "anthropic-messages", "gemini", "bedrock-converse",
-    "bedrock-invoke", "cohere-chat", "cohere-chat-v1", "ollama-chat", "ollama-generate",
+    "openai-chat", "openai-responses", "openai-completions", "anthropic-messages", "anthropic-completions", "gemini",
+    "bedrock-converse", "bedrock-invoke", "cohere-chat", "cohere-chat-v1", "ollama-chat", "ollama-generate",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from fairlead.chat import Event, Finish, FinishReason, PartDelta, PartEnd, PartS
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols.codecs import bedrock_errors
 from fairlead.protocols.codecs.bedrock_usage import INVOKE
+from fairlead.protocols.codecs.prompts import HUMAN
 from fairlead.protocols.envelope import any_value
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -24,7 +25,6 @@ _REASONS: dict[str, FinishReason] = {
     "stop_criteria_met": "stop_sequence", "content_filtered": "content_filter", "error_toxic": "content_filter",
     "error_limit": "length", "tool_call": "tool_use", "tool_calls": "tool_use",
 }  # fmt: skip
-_HUMAN = "\n\nHuman:"  # what ends a turn of Anthropic's completions by itself
 
 
 class _Piece(Struct):
@@ -80,7 +80,7 @@ def _finish(why: str | None, stop: str | None, guardrail: str | None) -> tuple[F
     """The reason in our words, and the sequence that the answer stopped at."""
     if why is None:
         return ("content_filter" if guardrail == "INTERVENED" else None), None
-    if why == "stop_sequence" and stop == _HUMAN:
+    if why == "stop_sequence" and stop == HUMAN:
         return "stop", None
     return reason(why), stop if why == "stop_sequence" else None
 

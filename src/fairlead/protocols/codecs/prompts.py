@@ -33,6 +33,7 @@ class Prompted(Struct, frozen=True):
     field: str = "prompt"
     within: str | None = None  # where the settings stand, if not beside the prompt
     needs_limit: bool = False
+    most_unasked: int | None = None  # tokens, where the client set no limit
     hottest: float = 1.0  # the highest temperature
     ends: str | None = None  # what the model shall not go on with: the user's next turn
     most_stops: int | None = None
@@ -113,13 +114,13 @@ def _headed(head: str, tail: str, end: str) -> Callable[[str, Sequence[Turn]], s
 
 _LLAMA = {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}
 
-# https://platform.openai.com/docs/api-reference/completions/create
+# Unasked it tells 16 tokens, which is no answer of a chat. What is asked for must fit into the model's context beside
+# the prompt; the smallest is 4,096. https://platform.openai.com/docs/api-reference/completions/create
 OPENAI = Prompted(
     _plain,
-    {
-        name: name
-        for name in "max_tokens temperature top_p frequency_penalty presence_penalty seed stop user".split()
-    },
+    {name: name for name in "max_tokens temperature top_p frequency_penalty presence_penalty seed stop user".split()},
+    needs_limit=True,
+    most_unasked=1024,
     hottest=2.0,
     ends="\nUser:",
     most_stops=4,
@@ -179,7 +180,7 @@ def spelt(
         if family.most_stops is None or len(stop) < family.most_stops:  # the client's own count more
             stop.append(family.ends)
     if family.needs_limit and request.max_tokens is None:
-        values[family.names["max_tokens"]] = default_max_tokens
+        values[family.names["max_tokens"]] = min(default_max_tokens, family.most_unasked or default_max_tokens)
     body: dict[str, Any] = {family.field: family.prompt(system, turns)}
     if family.within is None:
         body.update(values)
