@@ -187,9 +187,26 @@ async def test_completions_pass_and_stream(client: AsyncOpenAI) -> None:
     assert "".join([chunk.choices[0].text async for chunk in stream if chunk.choices]) == "hello there"
 
 
-async def test_completions_of_a_provider_without_them_are_refused(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="/v1/chat/completions"):
-        await client.completions.create(model="an/echo", prompt="hello")
+async def test_completions_of_a_provider_without_them_are_said_to_its_chat(client: AsyncOpenAI) -> None:
+    answer = await client.completions.create(model="an/echo", prompt="hello there")
+    assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("hello there", "stop")
+    assert answer.usage is not None
+    assert openai_spec().errors("CreateCompletionResponse", answer.model_dump(exclude_unset=True)) == []
+    options = {"include_usage": True}
+    stream = await client.completions.create(
+        model="an/echo", prompt=["hello there"], stream=True, stream_options=options
+    )  # type: ignore[call-overload]
+    chunks = [chunk async for chunk in stream]
+    assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == "hello there"
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert (chunks[-1].choices, chunks[-1].usage) == ([], answer.usage)
+
+
+@pytest.mark.parametrize("prompt", [[1, 2], ["once", "twice"]], ids=["tokens", "two"])
+async def test_a_chat_takes_no_prompt_but_one_text(client: AsyncOpenAI, prompt: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match="must be one text") as raised:
+        await client.completions.create(model="an/echo", prompt=prompt)
+    assert (raised.value.param, raised.value.code) == ("prompt", "not_supported")
 
 
 async def test_models_are_listed_and_found(client: AsyncOpenAI, both: Gateway) -> None:

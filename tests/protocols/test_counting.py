@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from fairlead.chat import Usage, fold
 from fairlead.errors import InvalidRequest, UpstreamError
 from fairlead.protocols import DONE, StreamReader
+from fairlead.protocols.anthropic_completions import AnthropicCompletions
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.counting import COUNTING, TABLE, USAGE, Row
 from fairlead.protocols.openai_chat import OpenAIChat
@@ -26,8 +27,14 @@ WIRES: dict[str, Any] = {
     "openai-chat": OpenAIChat(),
     "openai-completions": OpenAICompletions(),
     "anthropic-messages": AnthropicMessages(),
+    "anthropic-completions": AnthropicCompletions(),
 }
-PATHS = {"/chat/completions": "openai-chat", "/completions": "openai-completions", "/messages": "anthropic-messages"}
+PATHS = {
+    "/chat/completions": "openai-chat",
+    "/completions": "openai-completions",
+    "/messages": "anthropic-messages",
+    "/complete": "anthropic-completions",
+}
 ANSWERS = {"chat", "chat_stream", "completions", "completions_stream"}
 MOST = 2**53 - 1
 
@@ -77,7 +84,7 @@ def test_the_usage_of_every_recording_is_what_it_tells(vendor: str) -> None:
     told = 0
     for protocol, recording in recorded(vendor):
         events = "sse" in recording.whole["response"]
-        naive = anthropic_by_hand if protocol == "anthropic-messages" else openai_by_hand
+        naive = anthropic_by_hand if protocol.startswith("anthropic") else openai_by_hand
         expected = naive(chunks(recording) if events else [recording.whole["response"]["body"]])
         for usage in readings(WIRES[protocol], recording, events):
             assert usage == expected, recording
@@ -94,20 +101,18 @@ def readings(wire: Any, recording: Recording, events: bool) -> Iterator[Usage | 
     """Its usage as it is read along, and as it is read when it is translated."""
     if not events:
         yield wire.summary(recording.response).usage
-        if hasattr(wire, "decode_response"):
-            yield wire.decode_response(recording.response).usage
+        yield wire.decode_response(recording.response).usage
         return
     raw = raw_events(wire, recording.response)
     yield read_along(wire.stream_reader(), raw)
-    if hasattr(wire, "event_decoder"):
-        decode = wire.event_decoder()
-        try:
-            heard = [event for each in [*raw, b""] for event in decode(each)]
-        except UpstreamError:
-            yield decode.usage
-            return
-        yield fold(heard).usage
-        assert decode.usage == fold(heard).usage
+    decode = wire.event_decoder()
+    try:
+        heard = [event for each in [*raw, b""] for event in decode(each)]
+    except UpstreamError:
+        yield decode.usage
+        return
+    yield fold(heard).usage
+    assert decode.usage == fold(heard).usage
 
 
 def read_along(reader: StreamReader, events: Iterable[bytes]) -> Usage | None:
@@ -254,15 +259,16 @@ def test_an_answer_stays_readable_whatever_it_says_of_usage(protocol: str, told:
     for usage in (summary.usage, seen):
         if usage is not None:
             check(usage)
-    if hasattr(wire, "event_decoder"):
-        assert wire.decode_response(whole(protocol, told)).usage == summary.usage
-        decode = wire.event_decoder()
-        assert fold([event for each in stream(protocol, told, later) for event in decode(each)]).usage == seen
+    assert wire.decode_response(whole(protocol, told)).usage == summary.usage
+    decode = wire.event_decoder()
+    assert fold([event for each in stream(protocol, told, later) for event in decode(each)]).usage == seen
 
 
 def whole(protocol: str, told: Any) -> bytes:
     if protocol == "anthropic-messages":
         answer: dict[str, Any] = {"id": "m", "model": "n", "content": [], "stop_reason": "end_turn", "usage": told}
+    elif protocol == "anthropic-completions":
+        answer = {"id": "m", "model": "n", "completion": "x", "stop_reason": "stop_sequence", "usage": told}
     else:
         choice = {"index": 0, "message": {"content": "x"}, "text": "x", "finish_reason": "stop"}
         answer = {"id": "c", "model": "n", "choices": [choice], "usage": told}
@@ -276,6 +282,11 @@ def stream(protocol: str, told: Any, later: Any) -> list[bytes]:
             event({"type": "message_start", "message": {"id": "m", "model": "n", "usage": told}}),
             event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": later}),
             event({"type": "message_stop"}),
+        ]
+    if protocol == "anthropic-completions":
+        return [
+            event({"type": "completion", "completion": "x", "stop_reason": None, "usage": told}),
+            event({"type": "completion", "completion": "", "stop_reason": "stop_sequence", "usage": later}),
         ]
     choice = {"index": 0, "delta": {"content": "x"}, "text": "x"}
     return [
@@ -505,9 +516,8 @@ def test_late_and_growing_usage_is_read(protocol: str, content: list[dict[str, A
     compact = [b"data: %b\n\n" % json.dumps(each, separators=(",", ":")).encode() for each in content]
     for events in ([*map(event, content), mark], [*compact, mark]):
         assert read_along(wire.stream_reader(), filter(None, events)) == USED
-        if protocol == "openai-chat":
-            decode = wire.event_decoder()
-            assert fold([told for each in [*filter(None, events), b""] for told in decode(each)]).usage == USED
+        decode = wire.event_decoder()
+        assert fold([told for each in [*filter(None, events), b""] for told in decode(each)]).usage == USED
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,16 @@ MOST_WORK = 1_000_000  # see work.py; …
 WORK_A_BYTE = 200  # … and for each byte of a body
 PRODUCT = str(Path(fairlead.__file__).parent)
 # Those that have seeds here; the others' mutants stand in their own files.
-SEEDED = ("openai-chat", "openai-completions", "anthropic-messages")
+SEEDED = ("openai-chat", "openai-completions", "anthropic-messages", "anthropic-completions")
 WIRES: dict[str, Wire] = {wire.name: wire for wire in app.BOTH if wire.name in SEEDED}
 DIALECTS = {name: wire for name, wire in app.DIALECTS.items() if wire.name in SEEDED}
-CHATS: list[ChatProtocol] = [wire for wire in DIALECTS.values() if hasattr(wire, "event_decoder")]  # type: ignore[misc]
-TELLING = CHATS[1:]  # OpenRouter's dialect tells what OpenAI's format does, and changes it
+CHATS: list[ChatProtocol] = list(WIRES.values())  # type: ignore[arg-type]
+# OpenRouter's dialects tell what OpenAI's formats do, and change it.
+TELLING: list[ChatProtocol] = [wire for name, wire in DIALECTS.items() if not name.startswith("openai-")]  # type: ignore[misc]
 
 # ---- what was too much once: a format, the decoder of it, and the body; of a stream all events
 
-CHAT, MESSAGES, COMPLETIONS = "openai-chat", "anthropic-messages", "openai-completions"
+CHAT, MESSAGES, COMPLETIONS, COMPLETE = SEEDED[0], SEEDED[2], SEEDED[1], SEEDED[3]
 REGRESSIONS: list[tuple[str, str, bytes | list[bytes]]] = [
     (CHAT, "peek", b'{"messages":[{"role":"","":1e999}]}'),  # only where `policy.max_characters` is set
     (MESSAGES, "peek", b'{"messages":[{"role":"","":1e999}]}'),
@@ -79,6 +80,8 @@ REGRESSIONS: list[tuple[str, str, bytes | list[bytes]]] = [
     (MESSAGES, "decode_response", b'{"content":[{"type":"tool_use","id":"","name":"","input":"\xff"}]}'),
     (CHAT, "decode_error", b'"\xff"'),
     (COMPLETIONS, "decode_error", b'"\xff"'),
+    (COMPLETE, "decode_response", b'{"error":1e999}'),
+    (COMPLETE, "event_decoder", [b'data:{"error":"\xff"}']),
     (MESSAGES, "decode_error", b'"\xff"'),
     (CHAT, "stream_reader", [b'data:{"error":1e999}']),
     (CHAT, "stream_reader", [b'data:{"error":"\xff"}']),
@@ -195,6 +198,15 @@ COMPLETIONS_REQUESTS = [
     {"model": "m", "prompt": ["a", 1, [2, 3]], "stream_options": {"include_usage": False}, "n": 2, "best_of": 3},
 ]
 
+COMPLETE_REQUESTS = [
+    {"model": "claude-2", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 10},
+    {
+        "model": "claude-2", "prompt": "Be brief.\n\nHuman: hi 🌦\n\nAssistant: hello\n\nHuman: and?\n\nAssistant: It",
+        "max_tokens_to_sample": 10, "stream": True, "temperature": 1, "top_p": 0.9, "top_k": 5,
+        "stop_sequences": ["x", "\n\nHuman:"], "metadata": {"user_id": "u", "x": 1}, "new": 1, "provider": {"a": []},
+    },
+]  # fmt: skip
+
 MESSAGES_REQUESTS = [
     {"model": "claude", "max_tokens": 10, "messages": [USER]},
     {
@@ -294,6 +306,15 @@ COMPLETIONS_ANSWERS = [
         "id": "cmpl-1", "object": "text_completion", "model": "m", "created": 1,
         "choices": [{"text": "hi", "index": 0, "finish_reason": "length", "logprobs": None}], "usage": CHAT_USAGE,
     },
+]  # fmt: skip
+
+COMPLETE_ANSWERS = [
+    {
+        "type": "completion", "id": "compl_1", "completion": " hi", "stop_reason": "stop_sequence", "model": "claude-2",
+        "stop": "\n\nHuman:", "log_id": "compl_1",
+    },
+    {"type": "completion", "completion": "", "stop_reason": "stop_sequence", "stop": "x", "model": "claude-2"},
+    {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
 ]  # fmt: skip
 
 MESSAGES_ANSWERS = [
@@ -420,6 +441,16 @@ MESSAGES_STREAMS = [
 ]  # fmt: skip
 
 
+def completed(text: str, reason: str | None = None, **facts: Any) -> bytes:
+    return named("completion", completion=text, stop_reason=reason, model="claude-2", **facts)
+
+
+COMPLETE_STREAMS = [
+    [completed(" hi", id="c"), named("ping"), completed("🌦"), completed("", "stop_sequence", stop="\n\nHuman:")],
+    [completed("x"), named("error", error={"type": "overloaded_error", "message": "Overloaded"})],
+]
+
+
 class Seeds(NamedTuple):
     """Of one format."""
 
@@ -430,15 +461,17 @@ class Seeds(NamedTuple):
 
 @cache
 def seeds(protocol: str) -> Seeds:
-    vendors = {
+    vendors: dict[str, str] = {
         "openai-chat": {"openai": "chat", "groq": "chat", "openrouter": "chat", "mistral": "chat", "deepseek": "chat"},
         "openai-completions": {"openai": "completions"},
         "anthropic-messages": {"anthropic": "chat"},
+        "anthropic-completions": {},  # one was recorded, whole
     }[protocol]
     own: tuple[list[Any], list[Any], list[list[bytes]]] = {
         "openai-chat": (CHAT_REQUESTS, CHAT_ANSWERS, CHAT_STREAMS),
         "openai-completions": (COMPLETIONS_REQUESTS, COMPLETIONS_ANSWERS, COMPLETIONS_STREAMS),
         "anthropic-messages": (MESSAGES_REQUESTS, MESSAGES_ANSWERS, MESSAGES_STREAMS),
+        "anthropic-completions": (COMPLETE_REQUESTS, COMPLETE_ANSWERS, COMPLETE_STREAMS),
     }[protocol]
     whole = [found for vendor, operation in vendors.items() for found in recorded(vendor, operation)]
     streamed = [found for vendor, operation in vendors.items() for found in recorded(vendor, f"{operation}_stream")]
@@ -490,7 +523,7 @@ def of_requests(wire: Wire) -> list[Feed]:
 
     def decode_request(body: bytes) -> None:
         request = wire.decode_request(body)  # type: ignore[attr-defined]
-        for chat in CHATS[:2]:
+        for chat in CHATS:
             with_refusal(partial(chat.encode_request, request, default_max_tokens=7))
 
     feeds = [Feed("peek", peek, InvalidRequest), Feed("decode_request", decode_request, InvalidRequest)]
@@ -723,7 +756,7 @@ def test_a_mutated_error_is_an_error(wire: Wire) -> None:
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 def test_a_mutated_stream_is_taken_or_refused(wire: Wire) -> None:
     random = Random(f"{SEED}/streams/{wire.name}")
-    others = [CHAT_STREAMS[0]] if wire.name == "anthropic-messages" else [MESSAGES_STREAMS[0]]
+    others = [CHAT_STREAMS[0]] if wire.name.startswith("anthropic") else [MESSAGES_STREAMS[0]]
     fed(of_streams(wire), StreamMutator([*seeds(wire.name).streams, *others], random))
 
 

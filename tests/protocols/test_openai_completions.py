@@ -1,20 +1,44 @@
-"""OpenAI's older completions: bytes pass, prompts are checked, and said to models of a chat."""
+"""OpenAI's older completions: bytes pass, prompts are said to models of a chat, and conversations are prompts."""
 
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw, structs
 
 from fairlead import errors
-from fairlead.chat import Event, Message, Reasoning, Request, Response, Text, ToolUse, Usage, tell
+from fairlead.chat import (
+    Event,
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    Request,
+    Response,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+    Usage,
+    fold,
+    tell,
+)
 from fairlead.protocols import CONTENT, DONE, USAGE_ONLY
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_completions import OpenAICompletions
 from fairlead.protocols.openrouter_chat import OpenRouterCompletions
 from fairlead.protocols.sse import EventCutter, data
-from protocols_recordings import Recording, recordings
+from protocols_outbound import Asking, raw_events, streamed
+from protocols_outbound import told as events_of
+from protocols_recordings import Recording, openai_spec, recordings
 
 COMPLETIONS = OpenAICompletions()
+asking = Asking(COMPLETIONS, "m")
+sent, dropped = asking.sent, asking.dropped
 
 
 def body(**fields: Any) -> bytes:
@@ -116,6 +140,7 @@ def test_an_answer_is_its_text() -> None:
     usage = told.pop("usage")
     assert told == {**FACTS, "choices": [choice("once more", "length")]}
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (3, 4, 7)
+    assert openai_spec().errors("CreateCompletionResponse", {**told, "usage": usage}) == []
 
 
 @pytest.mark.parametrize(
@@ -172,7 +197,197 @@ def test_errors_are_spelt_as_in_chat() -> None:
     assert isinstance(COMPLETIONS.decode_error(429, b"{}"), errors.RateLimited)
 
 
-def test_it_is_no_chat_and_answers_pass_as_they_are() -> None:
-    assert not hasattr(COMPLETIONS, "event_decoder")
+def test_answers_pass_as_they_are() -> None:
     assert COMPLETIONS.dress(b"{}") == b"{}"
     assert (COMPLETIONS.name, COMPLETIONS.path("m", False)) == ("openai-completions", "/completions")
+
+
+# ---- to providers, from any format: a conversation is one prompt
+
+USER = Message("user", (Text("hi"),))
+TALK = (
+    Message("system", (Text("Be brief."),)),
+    USER,
+    Message("assistant", (Text("hello"),)),
+    Message("user", (Text("and?"),)),
+)
+
+
+def test_what_a_user_says_alone_is_the_prompt() -> None:
+    assert sent(USER, max_tokens=9) == {"model": "m", "prompt": "hi", "max_tokens": 9}
+    assert sent(USER, max_tokens=9, stop=("END", ""))["stop"] == ["END"]
+
+
+def test_a_conversation_is_told_by_turns_up_to_the_users_next() -> None:
+    told = sent(*TALK)
+    assert told["prompt"] == "Be brief.\n\nUser: hi\nAssistant: hello\nUser: and?\nAssistant:"
+    assert told["stop"] == ["\nUser:"]
+    assert sent(*TALK, stop=("a", "b"))["stop"] == ["a", "b", "\nUser:"]
+    assert sent(*TALK, stop=("a", "b", "c", "d"))["stop"] == ["a", "b", "c", "d"]  # more are refused
+    assert sent(*TALK[:2])["prompt"] == "Be brief.\n\nUser: hi\nAssistant:"
+    assert sent(USER, Message("assistant", (Text("It is"),)))["prompt"] == "User: hi\nAssistant: It is"
+    assert sent(*TALK[:1])["prompt"] == "Be brief."
+
+
+def test_settings_have_the_same_names() -> None:
+    wishes = {
+        "max_tokens": 9, "temperature": 1.5, "top_p": 0.9, "frequency_penalty": 0.1, "presence_penalty": -0.2,
+        "seed": 7, "user": "u",
+    }  # fmt: skip
+    assert sent(USER, **wishes) == {"model": "m", "prompt": "hi", **wishes}
+    assert dropped(USER, **wishes) == ()
+
+
+def test_sixteen_tokens_are_no_answer_and_all_of_a_small_context_is_too_much() -> None:
+    assert sent(USER)["max_tokens"] == 1024
+    assert json.loads(COMPLETIONS.encode_request(Request("m", (USER,)), default_max_tokens=99).body)["max_tokens"] == 99
+
+
+def test_a_stream_is_asked_to_tell_usage() -> None:
+    told = sent(USER, stream=True)
+    assert (told["stream"], told["stream_options"]) == (True, {"include_usage": True})
+    options = {"stream_options": Opaque(COMPLETIONS.name, Raw(b'{"include_obfuscation":false}'))}
+    told = sent(USER, stream=True, extra=options)
+    assert told["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+    assert "stream_options" not in sent(USER, extra=options)
+
+
+def test_what_a_prompt_cannot_say_is_named() -> None:
+    thought = Message("assistant", (Reasoning("hm"), Text("x", cache=Raw(b"{}"))))
+    names = dropped(
+        USER, thought, USER, tools=(Tool("get"),), tool_choice=ToolChoice("auto"), top_k=3, temperature=2.5,
+        thinking=Thinking(effort="low"), extra={"logit_bias": Opaque("openai-chat", Raw(b'{"1":1}'))},
+    )  # fmt: skip
+    wanted = "cache_control logit_bias reasoning temperature thinking tool_choice tools top_k"
+    assert names == tuple(wanted.split())
+
+
+@pytest.mark.parametrize("part", [Media("image", data="aGk="), ToolUse("a", "b"), ToolResult("a")], ids=str)
+def test_what_is_no_text_is_refused(part: Any) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        sent(Message("user", (part,)))
+    assert caught.value.param == "messages"
+    document = Media("document", "text/plain", text="d", name="T")
+    assert sent(Message("user", (document,)))["prompt"] == "T\n\nd"
+
+
+def test_words_say_all_of_its_own_but_other_answers() -> None:
+    fields = {"suffix": "x", "echo": True, "best_of": 2, "logit_bias": {"1": 2}, "max_tokens": 5, "stop": ["."]}
+    asked = COMPLETIONS.decode_request(body(**fields, n=2, logprobs=3))
+    told = COMPLETIONS.encode_request(asked, default_max_tokens=9)
+    assert json.loads(told.body) == {"model": "m", "prompt": "once", **fields}
+    assert told.dropped == ("logprobs", "n")
+
+
+# ---- answers of providers
+
+OF_COMPLETIONS = [
+    *(("openai", each) for each in recordings("openai", ["completions", "completions_stream"])),
+    *(("azure", each) for each in recordings("azure", ["completions"])),
+    *(("together", each) for each in recordings("together", ["completions"])),
+]
+RECORDED = [pytest.param(*each.values, id=f"{vendor}-{each.id}", marks=each.marks) for vendor, each in OF_COMPLETIONS]
+
+
+def by_hand(recording: Recording) -> tuple[str, str]:
+    """The text of the first choice, and why it ended."""
+    if "body" in recording.whole["response"]:
+        first = recording.whole["response"]["body"]["choices"][0]
+        return first["text"], first["finish_reason"]
+    lines = [line[6:] for line in recording.response.decode().splitlines() if line.startswith("data: {")]
+    choices = [each for line in lines for each in json.loads(line)["choices"] if each["index"] == 0]
+    return "".join(each["text"] for each in choices), next(
+        each["finish_reason"] for each in reversed(choices) if each["finish_reason"]
+    )
+
+
+@pytest.mark.parametrize("recording", RECORDED)
+def test_every_recorded_answer_is_read(recording: Recording) -> None:
+    whole = "body" in recording.whole["response"]
+    told = COMPLETIONS.decode_response(recording.response) if whole else streamed(COMPLETIONS, recording.response)
+    text, reason = by_hand(recording)
+    assert told.parts == ((Text(text),) if text else ())
+    assert (told.finish_reason, told.raw_reason) == (reason, reason)
+    assert told.id
+    assert told.model
+    assert told.created > 0
+    summary = COMPLETIONS.summary(recording.response) if whole else None
+    assert summary is None or summary.usage == told.usage
+    assert fold(tell(told)) == told
+    again = COMPLETIONS.decode_response(COMPLETIONS.encode_response(told))
+    assert again == told
+    encode = COMPLETIONS.event_encoder(include_usage=True)
+    assert streamed(COMPLETIONS, b"".join(map(encode, tell(told)))) == told
+
+
+@pytest.mark.parametrize("recording", recordings("openai", ["completions_stream"]))
+def test_any_split_of_a_stream_gives_the_same_events(recording: Recording) -> None:
+    whole = events_of(COMPLETIONS, raw_events(COMPLETIONS, recording.response))
+    for size in (1, 7, 64):
+        assert events_of(COMPLETIONS, raw_events(COMPLETIONS, recording.response, size)) == whole
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+ANSWERS = st.builds(
+    Response,
+    id=st.just("c"),
+    model=st.just("m"),
+    parts=texts.map(lambda text: (Text(text),) if text else ()),
+    finish_reason=st.sampled_from(["stop", "length", "content_filter"]),
+    usage=st.none() | st.builds(Usage, st.integers(1, 9), st.integers(0, 9)),
+    created=st.just(7),
+)
+
+
+@given(ANSWERS)
+def test_what_is_told_is_read_again(told: Response) -> None:
+    wanted = structs.replace(told, raw_reason=told.finish_reason)
+    assert COMPLETIONS.decode_response(COMPLETIONS.encode_response(told)) == wanted
+    encode = COMPLETIONS.event_encoder(include_usage=True)
+    assert streamed(COMPLETIONS, b"".join(map(encode, tell(told)))) == wanted
+
+
+def chunk(text: str | None = None, reason: str | None = None, index: int = 0, **facts: Any) -> bytes:
+    told = {"id": "c", "model": "m", "choices": [{"text": text, "index": index, "finish_reason": reason}], **facts}
+    return b"data: %b\n\n" % json.dumps(told).encode()
+
+
+def test_only_the_first_choice_is_read() -> None:
+    two = json.dumps({"choices": [{"text": "a", "finish_reason": "stop"}, {"text": "b", "finish_reason": "length"}]})
+    told = COMPLETIONS.decode_response(two.encode())
+    assert (told.parts, told.finish_reason) == ((Text("a"),), "stop")
+    stream = chunk("a") + chunk("b", "length", index=1) + chunk("", "stop") + b"data: [DONE]\n\n"
+    assert streamed(COMPLETIONS, stream).parts == (Text("a"),)
+    assert streamed(COMPLETIONS, stream).finish_reason == "stop"
+
+
+@pytest.mark.parametrize("usage_at", ["top", "choice", "x_groq"])
+def test_usage_is_read_wherever_it_stands(usage_at: str) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4}
+    choice = {"text": "", "finish_reason": "stop", **({"usage": usage} if usage_at == "choice" else {})}
+    facts = {"top": {"usage": usage}, "choice": {}, "x_groq": {"x_groq": {"usage": usage}}}[usage_at]
+    stream = chunk("a") + chunk(choices=[choice], **facts) + b"data: [DONE]\n\n"
+    assert streamed(COMPLETIONS, stream).usage == Usage(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"),
+    [
+        (chunk("a"), errors.UpstreamBroken),
+        (b"data: [DONE]\n\n", errors.UpstreamBroken),
+        (b"data: nope\n\n", errors.UpstreamBroken),
+        (b'data: {"choices":7}\n\n', errors.UpstreamBroken),
+        (b'data: {"error":{"message":"no","code":"rate_limit_exceeded"}}\n\n', errors.RateLimited),
+        (b'data: {"object":"error","message":"no","code":503}\n\n', errors.Overloaded),
+        (b'event: error\ndata: {"message":"no","code":429}\n\n', errors.RateLimited),
+    ],
+)
+def test_a_stream_that_is_none_or_tells_an_error_is_one(stream: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        events_of(COMPLETIONS, raw_events(COMPLETIONS, stream))
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{"message":{}}]}', b"\xff"])
+def test_what_is_no_answer_is_broken(answer: bytes) -> None:
+    with pytest.raises(errors.UpstreamBroken):
+        COMPLETIONS.decode_response(answer)
