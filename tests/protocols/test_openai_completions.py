@@ -277,6 +277,10 @@ def test_words_say_all_of_its_own_but_other_answers() -> None:
     told = COMPLETIONS.encode_request(asked, default_max_tokens=9)
     assert json.loads(told.body) == {"model": "m", "prompt": "once", **fields}
     assert told.dropped == ("logprobs", "n")
+    nothing = body(logprobs=None, n=1, best_of=1, echo=False, suffix=None, logit_bias={})
+    asked = COMPLETIONS.decode_request(nothing)
+    assert COMPLETIONS.encode_request(asked, default_max_tokens=9).dropped == ()
+    assert AnthropicMessages().encode_request(asked, default_max_tokens=9).dropped == ()
 
 
 # ---- answers of providers

@@ -15,6 +15,7 @@ def applied(body: bytes, *names: str, translated: bool = True) -> bytes:
     [
         ("max_completion_tokens", b'{"max_tokens":5,"n":1}', b'{"n":1,"max_completion_tokens":5}'),
         ("max_completion_tokens", b'{"n":1}', b'{"n":1}'),
+        ("max_completion_tokens", b'{"prompt":"x","max_tokens":5}', b'{"prompt":"x","max_tokens":5}'),
         ("no_stream_options", b'{"stream":true,"stream_options":{"include_usage":true}}', b'{"stream":true}'),
         ("no_stream_options", b'{"stream":true}', b'{"stream":true}'),
     ],

@@ -17,11 +17,11 @@ _encode = msgspec.json.encode
 
 
 def max_completion_tokens(fields: Fields) -> None:
-    """Newer models refuse `max_tokens`.
+    """Newer models refuse `max_tokens`; those that complete a prompt know nothing else.
 
     https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_completion_tokens
     """
-    if "max_tokens" in fields:
+    if "max_tokens" in fields and "prompt" not in fields:
         fields["max_completion_tokens"] = fields.pop("max_tokens")
 
 
