@@ -29,6 +29,11 @@ base_url = "{simulator}/v1"
 protocols = ["openai-completions"]
 signing = "none"
 
+[providers.older]
+base_url = "{simulator}/v1"
+protocols = ["anthropic-completions"]
+signing = "none"
+
 [providers.old]
 base_url = "{old}/v1"
 protocols = ["anthropic-completions"]
@@ -107,7 +112,7 @@ def test_any_format_of_clients_reaches_any_of_providers() -> None:
 
 
 @PATHS
-@pytest.mark.parametrize("model", ["claude/echo", "open/echo", "texts/echo"])
+@pytest.mark.parametrize("model", ["claude/echo", "open/echo", "texts/echo", "older/echo"])
 async def test_a_client_of_anthropics_completions_is_served(running: Gateway, root: str, model: str) -> None:
     wishes = {"model": model, "prompt": HELLO, "max_tokens_to_sample": 50}
     status, headers, answer = await ask(running, f"{root}/complete", **wishes)
@@ -123,7 +128,7 @@ async def test_a_client_of_anthropics_completions_is_served(running: Gateway, ro
 
 
 @PATHS
-@pytest.mark.parametrize("model", ["claude/echo", "old/claude-2.1"])
+@pytest.mark.parametrize("model", ["claude/echo", "older/echo", "old/claude-2.1"])
 async def test_a_client_of_openais_completions_is_served(running: Gateway, root: str, model: str) -> None:
     wishes = {"model": model, "prompt": "hello there", "suffix": "x", "max_tokens": 50}
     status, headers, answer = await ask(running, f"{root}/completions", **wishes)
