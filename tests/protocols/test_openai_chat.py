@@ -1104,6 +1104,10 @@ def test_the_pieces_of_a_thought_that_a_client_gathered_are_one_thought() -> Non
             [{"index": 0, "text": "a", "format": ""}, {"index": 0, "format": "anthropic-claude-v1", "signature": "x"}],
             (Reasoning("a", "x", protocol=ANTHROPIC),),
         ),
+        (  # as the SDK `openai` gathers them: strings are joined
+            [{"index": 0, "text": "a", "format": "anthropic-claude-v1" * 3, "signature": "x"}],
+            (Reasoning("a", "x", protocol=ANTHROPIC),),
+        ),
         (
             [{"index": 0, "type": "reasoning.encrypted", "data": data} for data in "abc"] + [{"index": 0, "text": "d"}],
             (Reasoning(encrypted="abc", protocol="openai-chat"), Reasoning("d")),

@@ -30,6 +30,7 @@ COMMANDS = {
     "usage": Listed(LOOK, "fairlead.cli.usage", "Show what was used: calls, tokens and cost, by model or as you like."),
     "check": Listed(LOOK, "fairlead.cli.check", "Check the configuration: every problem with its line."),
     "doctor": Listed(LOOK, "fairlead.cli.doctor.command", "Find out what is wrong, and what to do about it."),
+    "conformance": Listed(LOOK, "fairlead.cli.conformance", "Show what gets through from any format to any."),
     "version": Listed(LOOK, "fairlead.cli.version", "Print which Fairlead this is."),
     "keys": Listed(MANAGE, "fairlead.cli.keys", "Make, list and revoke the keys that open the gateway."),
     "deadletters": Listed(MANAGE, "fairlead.cli.deadletters", "List, retry and drop the records that a sink refused."),

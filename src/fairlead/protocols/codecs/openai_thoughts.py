@@ -59,9 +59,15 @@ def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
 
 def _protocol(form: str | None) -> str:
     """Whose a signature is, by the `format` of its detail; what we do not know goes back as it came."""
+    form = form and _once(form)
     if form is not None and form.startswith(_OURS):
         return form.removeprefix(_OURS)
     return _PROTOCOLS.get(form or "", NAME)
+
+
+def _once(form: str) -> str:
+    """`form` without its repetitions: the SDK `openai` joins the pieces of a stream, and their formats with them."""
+    return form[: (form + form).find(form, 1)]
 
 
 def _gathered(details: list[Detail]) -> Iterator[Detail]:
