@@ -25,7 +25,16 @@ class Row(Struct, frozen=True):
 _HERE = "fairlead.conformance.formats"
 FORMATS: dict[str, Row] = {
     "openai-chat": Row(f"{_HERE}.openai_chat", "openai", "openai", inbound=True, base="/v1"),
+    "openai-responses": Row(f"{_HERE}.openai_responses", "openai", "openai", inbound=True, base="/v1"),
     "anthropic-messages": Row(f"{_HERE}.anthropic_messages", "anthropic", "anthropic", inbound=True, base="/v1"),
+    "gemini": Row(f"{_HERE}.gemini", "google.genai", "google-genai", inbound=True, base="/v1beta"),
+    "openai-completions": Row(f"{_HERE}.openai_completions", "openai", "openai", inbound=True, base="/v1"),
+    "bedrock-converse": Row(f"{_HERE}.bedrock_converse", "botocore", "botocore"),
+    "bedrock-invoke": Row(f"{_HERE}.bedrock_invoke", "botocore", "botocore", model="anthropic.{}"),
+    "cohere-chat": Row(f"{_HERE}.cohere_chat", "cohere", "cohere", base="/v2"),
+    "cohere-chat-v1": Row(f"{_HERE}.cohere_chat_v1", "cohere", "cohere", base="/v1"),
+    "ollama-chat": Row(f"{_HERE}.ollama_chat", "ollama", "ollama", base="/api"),
+    "ollama-generate": Row(f"{_HERE}.ollama_generate", "ollama", "ollama", base="/api"),
 }
 INBOUND = tuple(name for name, row in FORMATS.items() if row.inbound)
 

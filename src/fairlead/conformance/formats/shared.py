@@ -101,3 +101,10 @@ def named(turns: list[Turn], id: str) -> str:
 def same_calls(first: tuple[Call, ...], second: tuple[Call, ...]) -> bool:
     """Whether the same tools were called with the same arguments; ids may be others."""
     return [(call.name, call.arguments) for call in first] == [(call.name, call.arguments) for call in second]
+
+
+def unwrapped(given: dict[str, Any]) -> str:
+    """What a tool gave, where a format wants an object around it."""
+    if len(given) == 1 and isinstance(value := next(iter(given.values())), str):
+        return value
+    return spelt(given)
