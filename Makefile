@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --req
 # Bytecode is written whatever the environment says: without it each start would compile everything again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test lint dev bench soak chaos lock swagger-ui clean
+.PHONY: help demo test lint dev bench soak chaos conformance lock swagger-ui clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -39,6 +39,9 @@ soak: $(DEV) ## a million requests, 100,000 streams, faults, hang-ups; into benc
 
 chaos: $(DEV) ## a gateway that dies 200 times, and what its ledger says; into docs/chaos.md; SEED=, QUICK=1
 	PYTHONPATH=src:tests $(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick,--into docs/chaos.md)
+
+conformance: $(DEV) ## any format to any, as the vendors' SDKs see it; into docs/conformance.md; ONLY=openai-chat/gemini
+	$(BIN)/fairlead conformance $(if $(ONLY),--only $(ONLY),--write docs/conformance.md)
 
 lock: ## pin what requirements*.in ask for
 	for name in requirements requirements-dev; do \

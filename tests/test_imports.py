@@ -71,7 +71,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "google": ("conformance/formats/gemini.py",),
     "ollama": ("conformance/formats/",),
     "openai": ("conformance/formats/",),
-    "httpx": ("conformance/formats/",),
+    "pydantic": ("conformance/formats/",),
     "watchfiles": ("config/watch.py",),
     "sqlite3": ("storage/",),
     "ssl": ("upstream/", "http/tls.py", "cli/doctor/"),

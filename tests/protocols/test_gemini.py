@@ -457,6 +457,12 @@ def test_either_spelling_is_read_and_one_thing_may_stand_for_a_list() -> None:
     assert list(request.extra) == ["cachedContent"]
 
 
+def test_base64_by_the_alphabet_for_addresses_becomes_the_usual_one() -> None:
+    """So it is spelt by Google's own SDK, and no other provider takes it."""
+    part = {"inlineData": {"mimeType": "image/png", "data": "-_8"}}
+    assert read(part, role="model") == (Media("image", "image/png", data="+/8="),)
+
+
 @pytest.mark.parametrize(
     ("part", "words"),
     [

@@ -1319,3 +1319,21 @@ def test_a_delta_that_is_another_each_time_is_soon_no_longer_learned() -> None:
         assert reader.see(told_by(delta={"content": "a"}, obfuscation=str(number))) in (0, CONTENT)
     assert not reader._before
     assert not reader.see(told_by(delta={"content": "b"}, obfuscation="1"))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("thought", [(), (Reasoning("hm"),), (Reasoning("hm", "SIG", protocol=ANTHROPIC),)], ids=len)
+def test_what_another_format_keeps_beside_a_text_comes_back_with_it(streamed: bool, thought: tuple[Any, ...]) -> None:
+    parts = (*thought, Text("x", extra=Opaque("gemini", Raw(b'{"thoughtSignature":"U0lH"}'))))
+    response = Response("1", "m", parts, "stop")
+    if streamed:
+        deltas = [choice["delta"] for chunk in payloads(encoded(tell(response))) for choice in chunk["choices"]]
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": "".join(delta.get("content") or "" for delta in deltas),
+            "reasoning_content": "".join(delta.get("reasoning_content") or "" for delta in deltas),
+            "reasoning_details": [detail for delta in deltas for detail in delta.get("reasoning_details", ())],
+        }
+    else:
+        message = json.loads(CHAT.encode_response(response))["choices"][0]["message"]
+    assert msgspec.json.encode(asked(message).messages[0].parts) == msgspec.json.encode(parts)

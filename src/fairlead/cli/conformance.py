@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -78,9 +79,10 @@ def command(
     if unknown:
         raise typer.BadParameter(f"There is no case {unknown[0]!r}: {', '.join(CASES)}.")
     logs.configure("critical", "text", sys.stderr)  # what goes wrong on purpose is no news
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nor is what an SDK leaves open where it raises
     try:
         with tempfile.TemporaryDirectory(prefix="fairlead-conformance-") as folder:
-            cells = uvloop.run(_asked(Path(folder), clients, formats, case or list(CASES), provider, model, config))
+            cells = uvloop.run(asked(Path(folder), clients, formats, case or list(CASES), provider, model, config))
     except InvalidConfigs as problems:
         tell_problems(problems)
         raise typer.Exit(2) from None
@@ -107,15 +109,16 @@ def _chosen(only: str | None) -> tuple[list[str], list[str]]:
 # ---- the gateway, and who is behind it
 
 
-async def _asked(
+async def asked(
     folder: Path,
     clients: list[str],
     formats: list[str],
     cases: list[str],
-    provider: str | None,
-    model: str | None,
-    config: Path | None,
+    provider: str | None = None,
+    model: str | None = None,
+    config: Path | None = None,
 ) -> "list[Cell]":
+    """The cells of these formats: of simulated providers, or of the `provider` of the configuration."""
     from fairlead.conformance.matrix import Provider, matrix
 
     async with AsyncExitStack() as open:

@@ -177,6 +177,8 @@ class Mismatch(Exception):
 class Asking(Protocol):
     """A vendor's SDK as a client."""
 
+    instructs: bool  # the format has a place for instructions
+
     async def ask(self, ask: Ask) -> Answer:
         """Raises Refused where the SDK raises an error of the service's, CannotSay before anything is sent."""
         ...

@@ -7,10 +7,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from fairlead.conformance import Answer, Asking, CannotSay, Mismatch, Reading, Refused
+from fairlead.conformance import Answer, Ask, Asking, CannotSay, Mismatch, Reading, Refused
 from fairlead.conformance.cases import CASES, Case
 from fairlead.conformance.formats import FORMATS, client, judge
-from fairlead.conformance.limits import LIMITS, Limit
+from fairlead.conformance.limits import Limit, limit_of, numbered
 from fairlead.conformance.pair import Pair, Upstream
 
 Colour = Literal["green", "grey", "red"]
@@ -26,6 +26,7 @@ class Cell(Struct, frozen=True):
     colour: Colour
     why: str = ""
     link: str = ""  # to the vendor's page that says that it cannot be
+    number: int = 0  # of that limit, in tables
 
 
 class Provider(Struct):
@@ -42,16 +43,19 @@ class _Listening:
     """An SDK, and what the answers to it named as dropped."""
 
     def __init__(self, client: Asking) -> None:
-        self._client = client
+        self._client, self.instructs = client, client.instructs
         self.dropped: set[str] = set()
 
-    async def ask(self, ask: object) -> Answer:
-        answer = await self._client.ask(ask)  # type: ignore[arg-type]
+    async def ask(self, ask: Ask) -> Answer:
+        answer = await self._client.ask(ask)
         self.dropped |= set(answer.dropped)
         return answer
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._client, name)
+    async def hang_up(self, ask: Ask) -> str:
+        return await self._client.hang_up(ask)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
 
 
 async def matrix(
@@ -78,17 +82,18 @@ async def matrix(
 async def _cell(inbound: str, sdk: Asking, provider: Provider, reading: Reading | None, name: str) -> Cell:
     listening = _Listening(sdk)
     pair = Pair(
-        listening,  # type: ignore[arg-type]
+        listening,
         provider.name,
         models=FORMATS[provider.format].model if reading is not None else provider.model,
         judge=reading,
         upstream=provider.upstream,
     )
-    limit = LIMITS.get((provider.format, name)) or LIMITS.get((inbound, name))
+    limit = limit_of(inbound, provider.format, name)
     failure = await _tried(CASES[name], pair)
 
-    def cell(colour: Colour, why: str = "", link: str = "") -> Cell:
-        return Cell(inbound, provider.format, name, colour, why, link)
+    def cell(colour: Colour, why: str = "", limit: Limit | None = None) -> Cell:
+        told = (limit.link, numbered()[limit]) if limit is not None else ("", 0)
+        return Cell(inbound, provider.format or provider.name, name, colour, why, *told)
 
     if failure is None:
         stale = limit is not None and reading is not None
@@ -96,7 +101,7 @@ async def _cell(inbound: str, sdk: Asking, provider: Provider, reading: Reading 
     if limit is None:
         return cell("red", _sentence(failure))
     untold = _untold(limit, failure, listening.dropped)
-    return cell("red", untold) if untold else cell("grey", limit.why, limit.link)
+    return cell("red", untold) if untold else cell("grey", limit.why, limit)
 
 
 async def _tried(case: Case, pair: Pair) -> Exception | None:
@@ -115,11 +120,9 @@ def _untold(limit: Limit, failure: Exception, dropped: set[str]) -> str:
         return ""
     if isinstance(failure, Refused):
         return "" if limit.refused and failure.status == 400 else f"refused, though it need not be: {failure}"
-    if not isinstance(failure, Mismatch):
-        return _sentence(failure)
-    if limit.dropped and limit.dropped not in dropped:
-        return f"x-fairlead-dropped does not name {limit.dropped}: {failure}"
-    return "" if limit.dropped or limit.silent else _sentence(failure)
+    if isinstance(failure, Mismatch) and limit.dropped:
+        return "" if limit.dropped in dropped else f"x-fairlead-dropped does not name {limit.dropped}: {failure}"
+    return "" if limit.lacks and limit.lacks in str(failure) else _sentence(failure)
 
 
 def _sentence(error: Exception) -> str:

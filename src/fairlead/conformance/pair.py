@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from msgspec import structs
+
 from fairlead.conformance import (
     Answer,
     Ask,
@@ -66,6 +68,7 @@ class Pair:
 
     async def ask(self, ask: Ask) -> Answer:
         """What the client's SDK reads. Raises Mismatch where the provider was told or told something else."""
+        ask = self._sayable(ask)
         answer = await self._client.ask(ask)
         if self._judge is None or self._upstream is None:
             return answer
@@ -73,7 +76,7 @@ class Pair:
         self._reached(ask, self._judge.told(received), answer.dropped)
         direct = await self._judge.again(received)
         self._said[id(answer)] = direct
-        _agree(answer, direct)
+        _agree(answer, direct, usage=not ask.tools)
         return answer
 
     async def fails(self, ask: Ask) -> Refused:
@@ -101,6 +104,10 @@ class Pair:
         if self._upstream is not None and not await self._upstream.left(_SECONDS):
             raise Mismatch("the provider was not told that the client is gone")
         return text
+
+    def _sayable(self, ask: Ask) -> Ask:
+        """`ask` without what is beside its point and the client has no words for."""
+        return ask if self._client.instructs else structs.replace(ask, system=None)
 
     # ---- what cases find
 
@@ -160,7 +167,7 @@ class Pair:
                     model = turn(turns, "model")
                     model.texts.append(direct.text)
                     model.calls += direct.calls
-                    if direct.thinking:
+                    if direct.thinking or direct.signature:
                         model.thoughts.append(Thought(direct.thinking, direct.signature))
                 case Results(results=results):
                     turn(turns, "user").results += results
@@ -196,8 +203,11 @@ def _same_turn(got: Turn, wanted: Turn, dropped: tuple[str, ...]) -> None:
 _STOPS = {"stop", "stop_sequence"}  # most formats make no difference
 
 
-def _agree(answer: Answer, direct: Answer) -> None:
-    """Raises Mismatch where the client reads something else than the provider's own SDK."""
+def _agree(answer: Answer, direct: Answer, *, usage: bool) -> None:
+    """Raises Mismatch where the client reads something else than the provider's own SDK.
+
+    `usage`: also of what was used. The simulator counts schemas as they are spelt, which an SDK does in its own way.
+    """
     for what, got, wanted in (
         ("the text", answer.text, direct.text),
         ("the thought", answer.thinking, direct.thinking),
@@ -208,7 +218,7 @@ def _agree(answer: Answer, direct: Answer) -> None:
         raise Mismatch(f"the calls are {answer.calls}, of the provider {direct.calls}")
     if answer.finish != direct.finish and not {answer.finish, direct.finish} <= _STOPS:
         raise Mismatch(f"the answer ended by {answer.finish}, of the provider by {direct.finish}")
-    for what in ("input", "output", "cached", "reasoning"):
+    for what in ("input", "output", "cached", "reasoning") if usage else ():
         tokens, told = getattr(answer.used, what), getattr(direct.used, what)
         if told is not None and tokens is not None and tokens != told:
             raise Mismatch(f"{what} tokens are {tokens}, of the provider {told}")

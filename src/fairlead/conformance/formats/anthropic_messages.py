@@ -25,7 +25,7 @@ from fairlead.conformance import (
     Used,
     User,
 )
-from fairlead.conformance.formats.shared import body, decoded, dropped, encoded, finish, named, turn
+from fairlead.conformance.formats.shared import body, decoded, dropped, encoded, finish, invalid, named, turn
 
 _FINISH: dict[str, Finish] = {
     "end_turn": "stop", "max_tokens": "length", "tool_use": "tools", "stop_sequence": "stop_sequence",
@@ -58,6 +58,8 @@ class _Anthropic:
                 async for piece in events.text_stream:
                     text, pieces = text + piece, pieces + 1
                 answer = read(await events.get_final_message(), dropped(events.response.headers))
+        except anthropic.APIResponseValidationError as error:
+            raise invalid(error) from None
         except anthropic.APIStatusError as error:
             # An error event in the middle of a stream has the status of the stream.
             raise Refused(error, error.status_code if error.status_code >= 400 else None, text) from None
@@ -71,6 +73,8 @@ class _Anthropic:
 
 class Client(_Anthropic):
     """A client of the gateway."""
+
+    instructs = True
 
     async def ask(self, ask: Ask) -> Answer:
         return await self._create(_said(ask))

@@ -30,7 +30,9 @@ class Judge:
     """What a provider of chat is sent, and answers."""
 
     def __init__(self, url: str) -> None:
-        self.sdk = cohere.AsyncClientV2("none", base_url=url.removesuffix("/v2"), max_retries=0, timeout=30)
+        self.sdk = cohere.AsyncClientV2(
+            "none", base_url=url.removesuffix("/v2"), max_retries=0, timeout=30, log_warning_experimental_features=False
+        )
 
     async def aclose(self) -> None:
         await self.sdk._client_wrapper.httpx_client.httpx_client.aclose()
@@ -88,6 +90,8 @@ def _hear(told: Told, message: dict[str, Any]) -> None:
         case {"role": "assistant"}:
             take(message, "role content tool_calls tool_plan citations", "a message")
             said = turn(told.turns, "model")
+            if message.get("tool_plan"):
+                said.thoughts.append(Thought(message["tool_plan"], None))
             content = message.get("content") or []
             for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
                 if part["type"] == "thinking":
@@ -114,7 +118,7 @@ def _read(response: Any) -> Answer:
     content = message.content or ()
     return Answer(
         text="".join(part.text for part in content if part.type == "text"),
-        thinking="".join(part.thinking for part in content if part.type == "thinking"),
+        thinking="".join(part.thinking for part in content if part.type == "thinking") + (message.tool_plan or ""),
         calls=tuple(
             Call(call.id, call.function.name, arguments(call.function.arguments)) for call in message.tool_calls or ()
         ),
@@ -143,6 +147,8 @@ class _Gathered:
                 content = event.delta.message.content
                 self.answer.text += getattr(content, "text", None) or ""
                 self.answer.thinking += getattr(content, "thinking", None) or ""
+            case "tool-plan-delta":
+                self.answer.thinking += event.delta.message.tool_plan
             case "tool-call-start":
                 call = event.delta.message.tool_calls
                 self._calls[event.index] = (call.id, call.function.name, call.function.arguments or "")

@@ -5,7 +5,19 @@ from typing import Any
 import cohere
 from cohere.core.api_error import ApiError
 
-from fairlead.conformance import Answer, Call, Finish, Mismatch, Received, Refused, Result, Told, ToolSpec, Used
+from fairlead.conformance import (
+    Answer,
+    Call,
+    Finish,
+    Mismatch,
+    Received,
+    Refused,
+    Result,
+    Thought,
+    Told,
+    ToolSpec,
+    Used,
+)
 from fairlead.conformance.formats.shared import body, finish, take, turn, unwrapped
 
 _FINISH: dict[str, Finish] = {
@@ -19,7 +31,9 @@ class Judge:
     """What a provider of chat is sent, and answers."""
 
     def __init__(self, url: str) -> None:
-        self.sdk = cohere.AsyncClient("none", base_url=url.removesuffix("/v1"), max_retries=0, timeout=30)
+        self.sdk = cohere.AsyncClient(
+            "none", base_url=url.removesuffix("/v1"), max_retries=0, timeout=30, log_warning_experimental_features=False
+        )
 
     async def aclose(self) -> None:
         await self.sdk._client_wrapper.httpx_client.httpx_client.aclose()
@@ -46,7 +60,7 @@ class Judge:
         answer.finish = finish(whole.finish_reason, _FINISH)
         if answer.calls and answer.finish == "stop":
             answer.finish = "tools"
-        if answer.text != text:
+        if text not in (answer.text, answer.thinking):
             raise Mismatch(f"the pieces of the stream are {text!r}, the whole is {answer.text!r}")
         return answer
 
@@ -88,8 +102,12 @@ def _hear(told: Told, message: dict[str, Any]) -> None:
         case {"role": "CHATBOT"}:
             take(message, "role message tool_calls", "a turn")
             said = turn(told.turns, "model")
-            said.texts.append(message.get("message", ""))
             said.calls += [Call(None, call["name"], call["parameters"]) for call in message.get("tool_calls", ())]
+            text = message.get("message", "")
+            if said.calls and text:
+                said.thoughts.append(Thought(text, None))
+            else:
+                said.texts.append(text)
         case {"role": "TOOL", "tool_results": list(results)}:
             made = [(call.name, call.arguments) for each in told.turns for call in each.calls]
             for result in results:
@@ -108,8 +126,10 @@ def _read(response: Any) -> Answer:
     found = finish(response.finish_reason, _FINISH)
     meta = response.meta
     tokens = meta.tokens if meta is not None else None
+    text = response.text or ""
     return Answer(
-        text=response.text or "",
+        text="" if calls else text,
+        thinking=text if calls else "",  # what is said before calls of tools is their plan
         calls=calls,
         finish="tools" if calls and found == "stop" else found,
         used=Used(int(tokens.input_tokens), int(tokens.output_tokens), int(meta.cached_tokens or 0))

@@ -1,5 +1,6 @@
 """Google's generateContent, by the SDK `google-genai`. https://ai.google.dev/api/generate-content"""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +36,7 @@ _FINISH: dict[str, Finish] = {
 }  # fmt: skip
 # In the place of a signature that is not there: https://ai.google.dev/gemini-api/docs/thought-signatures
 _NO_SIGNATURE = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
+_STANDARD = str.maketrans("-_", "+/")
 _CONFIG = "systemInstruction tools toolConfig safetySettings cachedContent serviceTier labels"
 
 
@@ -75,26 +77,33 @@ class _Gemini:
 class Client(_Gemini):
     """A client of the gateway."""
 
+    instructs = True
+
     def __init__(self, url: str, key: str) -> None:
         super().__init__(url, "v1beta", key)
-        self._made = (url, key)
 
     async def ask(self, ask: Ask) -> Answer:
         return await self._generate(ask.model, _contents(ask), _config(ask), stream=ask.stream)
 
     async def hang_up(self, ask: Ask) -> str:
-        other = Client(*self._made)  # a stream ends with its client: it has no end of its own
-        stream: AsyncIterator[Any] = await other.sdk.aio.models.generate_content_stream(
+        """A stream of this SDK has no end of its own: it ends with the task that reads it."""
+        first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        reading = asyncio.create_task(self._pieces(ask, first))
+        try:
+            first.add_done_callback(lambda _: reading.cancel())
+            await asyncio.wait({reading})
+            return first.result() if first.done() else ""
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _pieces(self, ask: Ask, first: "asyncio.Future[str]") -> None:
+        stream: AsyncIterator[Any] = await self.sdk.aio.models.generate_content_stream(
             model=ask.model, contents=_contents(ask), config=_config(ask)
         )
-        text = ""
         async for chunk in stream:
-            text = _read_text(chunk)
-            if text:
-                break
-        await stream.aclose()  # type: ignore[attr-defined]
-        await other.aclose()
-        return text
+            if not first.done() and (text := _read_text(chunk)):
+                first.set_result(text)
 
 
 def _contents(ask: Ask) -> list[types.Content]:
@@ -259,6 +268,7 @@ def _hear(told: Told, content: dict[str, Any]) -> None:
             case {"text": str(text)}:
                 said.texts.append(text)
             case {"inlineData": {"mimeType": str(mime), "data": str(data)}}:
+                data = data.translate(_STANDARD)  # the SDK has the other alphabet of base64, and Google takes both
                 said.media.append(("image" if mime.startswith("image/") else "document", decoded(data)))
             case {"functionCall": {"name": str(name)} as call}:
                 said.calls.append(Call(call.get("id"), name, call.get("args", {})))

@@ -32,6 +32,7 @@ from fairlead.conformance.formats.shared import (
     data_url,
     dropped,
     finish,
+    invalid,
     named,
     of_data_url,
     take,
@@ -66,12 +67,13 @@ class _OpenAI:
             pieces = 0
             async with raw.parse() as stream:
                 async for chunk in stream:
-                    delta = chunk.choices[0].delta.content if chunk.choices else None
-                    text, pieces = text + (delta or ""), pieces + bool(delta)
+                    delta = chunk.choices[0].delta if chunk.choices else None
+                    piece = ((delta.content or "") + (delta.refusal or "")) if delta is not None else ""
+                    text, pieces = text + piece, pieces + bool(piece)
                     state.handle_chunk(chunk)
-            answer = read(state.get_final_completion(), dropped(raw.headers))
-        except openai.LengthFinishReasonError as error:
-            answer = read(error.completion, dropped(raw.headers))
+            answer = read(state.current_completion_snapshot, dropped(raw.headers))
+        except openai.APIResponseValidationError as error:
+            raise invalid(error) from None
         except openai.APIStatusError as error:
             raise Refused(error, error.status_code) from None
         except openai.APIError as error:
@@ -84,6 +86,8 @@ class _OpenAI:
 
 class Client(_OpenAI):
     """A client of the gateway."""
+
+    instructs = True
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(f"{url}/v1", key)

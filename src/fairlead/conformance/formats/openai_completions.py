@@ -7,7 +7,7 @@ from openai import AsyncOpenAI
 
 from fairlead.conformance import Answer, Ask, CannotSay, Finish, Mismatch, Received, Refused, Told, Turn, User
 from fairlead.conformance.formats.openai_chat import used
-from fairlead.conformance.formats.shared import body, dropped, finish, take
+from fairlead.conformance.formats.shared import body, dropped, finish, invalid, take
 
 _FINISH: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 _FIELDS = (
@@ -38,6 +38,8 @@ class _Completions:
             async with stream:
                 async for chunk in stream:
                     _read(answer, chunk)
+        except openai.APIResponseValidationError as error:
+            raise invalid(error) from None
         except openai.APIStatusError as error:
             raise Refused(error, error.status_code) from None
         except openai.APIError as error:
@@ -48,7 +50,7 @@ class _Completions:
 class Client(_Completions):
     """A client of the gateway: it has a prompt, and no conversation."""
 
-    lacks = frozenset({"system"})
+    instructs = False
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(f"{url}/v1", key)

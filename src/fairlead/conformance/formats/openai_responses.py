@@ -26,7 +26,7 @@ from fairlead.conformance import (
     Used,
     User,
 )
-from fairlead.conformance.formats.shared import arguments, body, data_url, dropped, named, of_data_url, turn
+from fairlead.conformance.formats.shared import arguments, body, data_url, dropped, invalid, named, of_data_url, turn
 
 _INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "refusal"}
 
@@ -56,6 +56,8 @@ class _Responses:
                         raise Refused(RuntimeError(event.model_dump_json(exclude_none=True)), None, text)
                     elif event.type in ("response.completed", "response.incomplete"):
                         whole = event.response
+        except openai.APIResponseValidationError as error:
+            raise invalid(error) from None
         except openai.APIStatusError as error:
             raise Refused(error, error.status_code) from None
         except openai.APIError as error:
@@ -71,6 +73,8 @@ class _Responses:
 
 class Client(_Responses):
     """A client of the gateway. It keeps the conversation itself: nothing is stored."""
+
+    instructs = True
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(f"{url}/v1", key)

@@ -108,3 +108,8 @@ def unwrapped(given: dict[str, Any]) -> str:
     if len(given) == 1 and isinstance(value := next(iter(given.values())), str):
         return value
     return spelt(given)
+
+
+def invalid(error: Exception) -> Mismatch:
+    """What an SDK says of an answer that is not as its own types have it."""
+    return Mismatch(f"the SDK says that the answer is invalid: {error.__cause__ or error}")

@@ -175,13 +175,20 @@ def media_of(blob: Blob, extra: Opaque | None) -> Media | None:
     """None where nothing says what it is."""
     kind, name = kind_of(blob.mime_type, blob.file_uri), blob.display_name
     if blob.data is not None:
-        return Media(kind, blob.mime_type, data=blob.data, name=name, extra=extra)
+        return Media(kind, blob.mime_type, data=_standard(blob.data), name=name, extra=extra)
     if blob.file_uri is None:
         return None
     # A file that Google has, or any address that it shall fetch.
     if _is_file(blob.file_uri):
         return Media(kind, blob.mime_type, file_id=blob.file_uri, name=name, extra=extra)
     return Media(kind, blob.mime_type, url=blob.file_uri, name=name, extra=extra)
+
+
+def _standard(data: str) -> str:
+    """Base64 as other formats have it: Google's own SDK spells it with the alphabet for addresses."""
+    if "-" in data or "_" in data:
+        data = data.replace("-", "+").replace("_", "/")
+    return data + "=" * (-len(data) % 4)
 
 
 def kind_of(mime: str | None, uri: str | None = None) -> Literal["image", "document", "audio", "video"]:

@@ -18,6 +18,7 @@ from fairlead.chat import (
     Event,
     Finish,
     FinishReason,
+    Opaque,
     Part,
     PartDelta,
     PartEnd,
@@ -32,7 +33,7 @@ from fairlead.chat import (
 from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import sse
 from fairlead.protocols.codecs import openai_calls, openai_citations, openai_errors, openai_usage
-from fairlead.protocols.codecs.openai_thoughts import encoded_thought, read_details, thought_of, thoughts
+from fairlead.protocols.codecs.openai_thoughts import encoded_seal, encoded_thought, read_details, thought_of, thoughts
 from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given
 
@@ -223,10 +224,12 @@ def encode(response: Response) -> bytes:
     if annotations:
         message["annotations"] = annotations
     reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
+    kept = [part.extra for part in texts if part.extra is not None and part.extra.protocol != openai_calls.NAME]
     if reasoning:
         message["reasoning_content"] = "".join(part.text for part in reasoning)
-        if any(part.protocol is not None for part in reasoning):  # all or none: who reads details reads nothing else
-            message["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(reasoning)]
+    if kept or any(part.protocol is not None for part in reasoning):  # all or none: who reads details reads them only
+        told = [encoded_thought(part, index) for index, part in enumerate(reasoning)]
+        message["reasoning_details"] = [*told, *(encoded_seal(extra, len(told) + n) for n, extra in enumerate(kept))]
     calls = [openai_calls.encoded_call(part, carry=True) for part in response.parts if isinstance(part, ToolUse)]
     if calls:
         message["tool_calls"] = calls
@@ -502,9 +505,9 @@ class Encoder:
                     told = self._told(_encode({"reasoning_details": [encoded_thought(part, number)]}))
                     return told + self._thought(index, part.text, None)
                 return self._thought(index, part.text, part.signature) if part.text or part.signature else b""
-            case Text(text=text, citations=citations):
+            case Text(text=text, citations=citations, extra=extra):
                 self._cited[index] = _Cited(self._content)
-                return self._text(index, text, citations)
+                return self._seal(extra) + self._text(index, text, citations)
         return b""
 
     def _text(self, index: int, text: str, citations: tuple[Citation, ...]) -> bytes:
@@ -526,7 +529,15 @@ class Encoder:
             return self._told(_encode({"tool_calls": [call]}))
         if index in self._thoughts:
             return self._thought(index, text, delta.signature)
-        return self._text(index, text, delta.citations)
+        return self._seal(delta.extra) + self._text(index, text, delta.citations)
+
+    def _seal(self, extra: Opaque | None) -> bytes:
+        """What another format keeps beside a text."""
+        if extra is None or extra.protocol == openai_calls.NAME:
+            return b""
+        number = self._thought_number
+        self._thought_number += 1
+        return self._told(_encode({"reasoning_details": [encoded_seal(extra, number)]}))
 
     def _thought(self, index: int, text: str, signature: str | None) -> bytes:
         number, part = self._thoughts[index]

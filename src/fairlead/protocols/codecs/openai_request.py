@@ -26,8 +26,8 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.codecs import openai_calls, openai_citations
-from fairlead.protocols.codecs.openai_thoughts import thoughts
+from fairlead.protocols.codecs import carried, openai_calls, openai_citations
+from fairlead.protocols.codecs.openai_thoughts import seal_of, thoughts
 from fairlead.protocols.envelope import NULL, given, left_over, typed
 
 NAME = openai_citations.NAME
@@ -226,7 +226,7 @@ def _decoded(messages: list[_Message]) -> Iterator[Message]:
             case "system" | "developer" | "user":
                 yield Message(message.role, tuple(_content(message.content, place)), message.name)
             case "assistant":
-                yield Message("assistant", tuple(_said(message, place)), message.name)
+                yield Message("assistant", carried.opened(_said(message, place), seal_of), message.name)
             case role:
                 told = f"'{place}.role' must be system, developer, user, assistant or tool, not {role[:40]!r}."
                 raise InvalidRequest(told, param=f"{place}.role")

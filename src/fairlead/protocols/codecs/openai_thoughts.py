@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Reasoning
+from fairlead.chat import Opaque, Reasoning
+from fairlead.protocols.codecs import carried
 from fairlead.protocols.envelope import typed
 
 NAME = "openai-chat"
@@ -35,10 +36,12 @@ _detail = msgspec.json.Decoder(Detail)
 
 def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> Iterator[Reasoning]:
     """What was thought, from `reasoning_details` if there are any (they carry signatures), else from the plain text."""
-    found = read_details(details, place)
-    yield from (thought for thought in map(thought_of, _gathered(found)) if thought is not None)
-    if not found and plain:
+    told = [thought for thought in map(thought_of, _gathered(read_details(details, place))) if thought is not None]
+    seals = [thought for thought in told if seal_of(thought) is not None]
+    if plain and (not details or (seals and len(seals) == len(told))):
         yield Reasoning(plain)
+    yield from (thought for thought in told if seal_of(thought) is None)
+    yield from seals  # what they keep stands beside the text behind them
 
 
 def read_details(details: list[Raw] | None, place: str = "") -> list[Detail]:
@@ -53,7 +56,7 @@ def thought_of(detail: Detail, *, opening: bool = False) -> Reasoning | None:
     text = detail.text or detail.summary or ""
     if not text and not detail.signature:
         return None
-    sealed = detail.signature or (opening and protocol != NAME)
+    sealed = detail.signature or (opening and (protocol != NAME or detail.format))
     return Reasoning(text, detail.signature, protocol=protocol if sealed else None)
 
 
@@ -99,6 +102,16 @@ def _whole(pieces: list[Detail]) -> Detail:
 def _joined(texts: list[str | None]) -> str | None:
     told = [text for text in texts if text is not None]
     return "".join(told) if told else None
+
+
+def seal_of(part: Reasoning) -> str | None:
+    """What stands in a detail that is no thought but keeps something for another format: see `carried`."""
+    return part.encrypted if part.protocol == "" else None
+
+
+def encoded_seal(extra: Opaque, index: int) -> dict[str, Any]:
+    """One of `reasoning_details`: what another format keeps beside a text."""
+    return {"type": "reasoning.encrypted", "data": carried.beside(extra), "format": _OURS, "index": index}
 
 
 def encoded_thought(part: Reasoning, index: int) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     repeat: Annotated[int, Meta(ge=1, le=1000)] = 1  # each event with text comes so often; without a value: twice
     no_done: bool = False  # the stream ends without the vendor's end mark
     no_usage: bool = False  # usage is not told
+    cached: Size = 0  # so many tokens of the prompt were read from the provider's cache, whatever was marked
     wrong_length: Annotated[int, Meta(ge=1)] | None = None  # content-length says so much more; without a value: 10
     close: bool = False  # no length is told: the body ends with the connection
 

@@ -147,6 +147,8 @@ def perform(request: Request, *, wire: Wire = "openai-chat", model: str | None =
     if model == "refuse" and reason == "stop":
         reason = "refusal"
     usage = tokens.usage(request, told)
+    if faults.cached:
+        usage = structs.replace(usage, cached_tokens=min(faults.cached, usage.input_tokens), cache_write_tokens=0)
     if endless:
         usage = structs.replace(usage, output_tokens=-(-endless // tokens.BYTES_PER_TOKEN))
     response = Response(f"{answer_id}{seed:024x}", request.model, tuple(told), reason, usage, CREATED, stopped_by)
