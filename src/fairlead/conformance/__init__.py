@@ -177,7 +177,7 @@ class Mismatch(Exception):
 class Asking(Protocol):
     """A vendor's SDK as a client."""
 
-    instructs: bool  # the format has a place for instructions
+    converses: bool  # the format has turns, instructions and thoughts, not only a prompt
 
     async def ask(self, ask: Ask) -> Answer:
         """Raises Refused where the SDK raises an error of the service's, CannotSay before anything is sent."""

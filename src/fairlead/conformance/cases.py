@@ -178,8 +178,8 @@ async def cancel(pair: Pair) -> None:
 async def usage(pair: Pair) -> None:
     for stream in (False, True):
         told = User(("Fairlead leads a line. " * 20 + "How much is 17 times 23?",))
-        ask = Ask(pair.model("thinking+cached=50"), (told,), thinking=True, stream=stream)
-        used = (await pair.ask(ask)).used
+        # The simulator thinks unasked, and reads from its cache unmarked.
+        used = (await pair.ask(Ask(pair.model("thinking+cached=50"), (told,), stream=stream))).used
         if not used.input or not used.output:
             raise Mismatch(f"no usage was told: {used}")
         if pair.simulated:

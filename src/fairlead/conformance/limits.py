@@ -12,6 +12,7 @@ class Limit(Struct, frozen=True):
     dropped: str = ""
     refused: bool = False
     lacks: str = ""
+    whole: bool = False  # nothing at all can be said, so that the plainest question is refused
 
 
 _CHAT_V1 = "https://docs.cohere.com/v1/reference/chat"
@@ -37,7 +38,9 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
     ("cohere-chat-v1", "image"): Limit("Version 1 of Cohere's messages are text.", _CHAT_V1, refused=True),
     ("cohere-chat-v1", "document"): Limit("Version 1 of Cohere's messages are text.", _CHAT_V1, refused=True),
     ("cohere-chat-v1", "thinking"): Limit("Version 1 of Cohere's chat has no thoughts.", _CHAT_V1, dropped="thinking"),
-    ("cohere-chat-v1", "usage"): Limit("Version 1 of Cohere's chat has no thoughts.", _CHAT_V1, dropped="thinking"),
+    ("cohere-chat-v1", "usage"): Limit(
+        "Cohere counts no reasoning tokens of their own.", _CHAT_V2, lacks="no reasoning tokens"
+    ),
     ("ollama-chat", "document"): Limit("Ollama's messages hold text and images.", _OLLAMA_CHAT, refused=True),
     ("ollama-chat", "refusal"): Limit("Ollama has no reason for a refusal.", _OLLAMA_CHAT, lacks="ended by"),
     ("ollama-chat", "usage"): Limit(
@@ -61,10 +64,10 @@ INBOUND: dict[tuple[str, str], Limit] = {
     ("openai-responses", "stop"): Limit("Responses have no stop sequences.", _RESPONSES),
     **{
         ("openai-completions", case): Limit("Completions have a prompt, and nothing but text.", _COMPLETIONS)
-        for case in ("tools", "parallel", "results", "image", "document", "thinking", "schema", "usage")
+        for case in ("tools", "parallel", "results", "image", "document", "thinking", "schema")
     },
 }
-_CONVERSATION = Limit("Completions have a prompt, and no conversation.", _COMPLETIONS, refused=True)
+_CONVERSATION = Limit("Completions have a prompt, and no conversation.", _COMPLETIONS, refused=True, whole=True)
 
 
 def limit_of(inbound: str, outbound: str, case: str) -> Limit | None:

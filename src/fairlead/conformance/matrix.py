@@ -43,7 +43,7 @@ class _Listening:
     """An SDK, and what the answers to it named as dropped."""
 
     def __init__(self, client: Asking) -> None:
-        self._client, self.instructs = client, client.instructs
+        self._client, self.converses = client, client.converses
         self.dropped: set[str] = set()
 
     async def ask(self, ask: Ask) -> Answer:
@@ -89,7 +89,7 @@ async def _cell(inbound: str, sdk: Asking, provider: Provider, reading: Reading 
         upstream=provider.upstream,
     )
     limit = limit_of(inbound, provider.format, name)
-    failure = await _tried(CASES[name], pair)
+    failure = await _tried(CASES["plain" if limit is not None and limit.whole else name], pair)
 
     def cell(colour: Colour, why: str = "", limit: Limit | None = None) -> Cell:
         told = (limit.link, numbered()[limit]) if limit is not None else ("", 0)

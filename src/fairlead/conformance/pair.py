@@ -76,6 +76,8 @@ class Pair:
         self._reached(ask, self._judge.told(received), answer.dropped)
         direct = await self._judge.again(received)
         self._said[id(answer)] = direct
+        if not self._client.converses:
+            direct = structs.replace(direct, thinking="")
         _agree(answer, direct, usage=not ask.tools)
         return answer
 
@@ -106,8 +108,8 @@ class Pair:
         return text
 
     def _sayable(self, ask: Ask) -> Ask:
-        """`ask` without what is beside its point and the client has no words for."""
-        return ask if self._client.instructs else structs.replace(ask, system=None)
+        """`ask` without what is beside the point and the client has no words for."""
+        return ask if self._client.converses else structs.replace(ask, system=None)
 
     # ---- what cases find
 

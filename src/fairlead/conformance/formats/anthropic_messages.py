@@ -74,7 +74,7 @@ class _Anthropic:
 class Client(_Anthropic):
     """A client of the gateway."""
 
-    instructs = True
+    converses = True
 
     async def ask(self, ask: Ask) -> Answer:
         return await self._create(_said(ask))

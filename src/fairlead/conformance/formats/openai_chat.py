@@ -87,7 +87,7 @@ class _OpenAI:
 class Client(_OpenAI):
     """A client of the gateway."""
 
-    instructs = True
+    converses = True
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(f"{url}/v1", key)

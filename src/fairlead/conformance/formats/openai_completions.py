@@ -20,7 +20,8 @@ class _Completions:
     """The SDK, and how it is asked."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.sdk = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, _strict_response_validation=True)
+        # The SDK's own type of a chunk wants the reason in each, which only the last has: it cannot be held to it.
+        self.sdk = AsyncOpenAI(base_url=url, api_key=key, max_retries=0)
 
     async def aclose(self) -> None:
         await self.sdk.close()
@@ -50,7 +51,7 @@ class _Completions:
 class Client(_Completions):
     """A client of the gateway: it has a prompt, and no conversation."""
 
-    instructs = False
+    converses = False
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(f"{url}/v1", key)

@@ -74,7 +74,7 @@ class _Responses:
 class Client(_Responses):
     """A client of the gateway. It keeps the conversation itself: nothing is stored."""
 
-    instructs = True
+    converses = True
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(f"{url}/v1", key)
