@@ -71,6 +71,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "google": ("conformance/formats/gemini.py",),
     "ollama": ("conformance/formats/",),
     "openai": ("conformance/formats/",),
+    "httpx2": ("conformance/formats/",),
     "pydantic": ("conformance/formats/",),
     "watchfiles": ("config/watch.py",),
     "sqlite3": ("storage/",),

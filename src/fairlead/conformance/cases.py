@@ -110,8 +110,7 @@ async def thinking(pair: Pair) -> None:
         first = Ask(pair.model("thinking"), (User(("How much is 17 times 23?",)),), thinking=True, stream=stream)
         answer = await pair.ask(first)
         pair.there("the text", answer.text)
-        if pair.simulated:
-            pair.there("the thought", answer.thinking)
+        pair.thought(answer)
         # What reaches the provider of it is compared with what it had said.
         await pair.ask(structs.replace(first, turns=(*first.turns, Model(answer), User(("And doubled?",)))))
 

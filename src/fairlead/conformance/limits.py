@@ -44,7 +44,7 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
     ("ollama-chat", "document"): Limit("Ollama's messages hold text and images.", _OLLAMA_CHAT, refused=True),
     ("ollama-chat", "refusal"): Limit("Ollama has no reason for a refusal.", _OLLAMA_CHAT, lacks="ended by"),
     ("ollama-chat", "usage"): Limit(
-        "Ollama counts neither cached nor reasoning tokens.", _OLLAMA_USAGE, lacks="no cached tokens"
+        "Ollama counts no reasoning tokens of their own.", _OLLAMA_USAGE, lacks="no reasoning tokens"
     ),
     ("ollama-generate", "tools"): Limit("It has a prompt, and no tools.", _OLLAMA_GENERATE, dropped="tools"),
     ("ollama-generate", "parallel"): Limit("It has a prompt, and no tools.", _OLLAMA_GENERATE, dropped="tools"),
@@ -55,7 +55,7 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
     ),
     ("ollama-generate", "refusal"): Limit("Ollama has no reason for a refusal.", _OLLAMA_GENERATE, lacks="ended by"),
     ("ollama-generate", "usage"): Limit(
-        "Ollama counts neither cached nor reasoning tokens.", _OLLAMA_USAGE, lacks="no cached tokens"
+        "Ollama counts no reasoning tokens of their own.", _OLLAMA_USAGE, lacks="no reasoning tokens"
     ),
 }
 

@@ -123,6 +123,12 @@ class Pair:
         if not got:
             raise Mismatch(f"{what} is missing")
 
+    def thought(self, answer: Answer) -> None:
+        """A simulated provider told a thought, in words or sealed; how it was read was looked at before."""
+        if self.simulated:
+            direct = self._said[id(answer)]
+            self.there("the thought", direct.thinking or direct.signature or "")
+
     def details(self, used: Used) -> None:
         """Cached and reasoning tokens are told."""
         for what, tokens in (("cached", used.cached), ("reasoning", used.reasoning)):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import anthropic
+import httpx2
 from anthropic import AsyncAnthropic
 
 from fairlead.conformance import (
@@ -25,6 +26,7 @@ from fairlead.conformance import (
     Used,
     User,
 )
+from fairlead.conformance.formats.exact import Exactly, client_of
 from fairlead.conformance.formats.shared import body, decoded, dropped, encoded, finish, invalid, named, turn
 
 _FINISH: dict[str, Finish] = {
@@ -39,8 +41,10 @@ _MARK = {"type": "ephemeral"}
 class _Anthropic:
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self.sdk = AsyncAnthropic(base_url=url, api_key=key, max_retries=0, _strict_response_validation=True)
+    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
+        self.sdk = AsyncAnthropic(
+            base_url=url, api_key=key, max_retries=0, http_client=http, _strict_response_validation=True
+        )
 
     async def aclose(self) -> None:
         await self.sdk.close()
@@ -169,9 +173,11 @@ class Judge(_Anthropic):
     """What a provider of messages is sent, and answers."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url.removesuffix("/v1"), "none")
+        self._exactly = Exactly()
+        super().__init__(url.removesuffix("/v1"), "none", client_of(self._exactly))
 
     async def again(self, received: Received) -> Answer:
+        self._exactly.body = received.body
         return await self._create(body(received))
 
     def told(self, received: Received) -> Told:

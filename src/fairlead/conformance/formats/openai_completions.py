@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import httpx2
 import openai
 from openai import AsyncOpenAI
 
 from fairlead.conformance import Answer, Ask, CannotSay, Finish, Mismatch, Received, Refused, Told, Turn, User
+from fairlead.conformance.formats.exact import Exactly, client_of
 from fairlead.conformance.formats.openai_chat import used
 from fairlead.conformance.formats.shared import body, dropped, finish, invalid, take
 
@@ -19,9 +21,9 @@ _FIELDS = (
 class _Completions:
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
         # The SDK's own type of a chunk wants the reason in each, which only the last has: it cannot be held to it.
-        self.sdk = AsyncOpenAI(base_url=url, api_key=key, max_retries=0)
+        self.sdk = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http)
 
     async def aclose(self) -> None:
         await self.sdk.close()
@@ -104,9 +106,11 @@ class Judge(_Completions):
     """What a provider of completions is sent, and answers."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, "none")
+        self._exactly = Exactly()
+        super().__init__(url, "none", client_of(self._exactly))
 
     async def again(self, received: Received) -> Answer:
+        self._exactly.body = received.body
         return await self._create(body(received))
 
     def told(self, received: Received) -> Told:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx2
 import openai
 from openai import AsyncOpenAI
 
@@ -26,6 +27,7 @@ from fairlead.conformance import (
     Used,
     User,
 )
+from fairlead.conformance.formats.exact import Exactly, client_of
 from fairlead.conformance.formats.shared import arguments, body, data_url, dropped, invalid, named, of_data_url, turn
 
 _INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "refusal"}
@@ -34,8 +36,10 @@ _INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter
 class _Responses:
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self.sdk = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, _strict_response_validation=True)
+    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
+        self.sdk = AsyncOpenAI(
+            base_url=url, api_key=key, max_retries=0, http_client=http, _strict_response_validation=True
+        )
 
     async def aclose(self) -> None:
         await self.sdk.close()
@@ -185,9 +189,11 @@ class Judge(_Responses):
     """What a provider of responses is sent, and answers."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, "none")
+        self._exactly = Exactly()
+        super().__init__(url, "none", client_of(self._exactly))
 
     async def again(self, received: Received) -> Answer:
+        self._exactly.body = received.body
         return await self._create(body(received))
 
     def told(self, received: Received) -> Told:
