@@ -124,10 +124,10 @@ async def asked(
     async with AsyncExitStack() as open:
         if provider is not None:
             read = partial(load, config, dict(os.environ))
-            known = [row.name for row in read().providers]
-            if provider not in known:
-                raise typer.BadParameter(f"There is no provider {provider!r}: {', '.join(known)}.")
-            providers = [Provider(provider, model=model or "")]
+            rows = {row.name: row for row in read().providers}
+            if provider not in rows:
+                raise typer.BadParameter(f"There is no provider {provider!r}: {', '.join(rows)}.")
+            providers = [Provider(provider, tuple(rows[provider].base_urls), model=model or "")]
         else:
             providers = [await open.enter_async_context(_simulated(name)) for name in formats]
             read = partial(load, _configured(folder, providers), {})
@@ -143,7 +143,7 @@ async def _simulated(format: str) -> "AsyncIterator[Provider]":
     server = SimulatorServer(protocols=[format], pace=0)
     await server.listen()
     try:
-        yield Provider(format, format=format, url=server.base_url + FORMATS[format].base, upstream=_Watched(server))
+        yield Provider(format, (format,), server.base_url + FORMATS[format].base, _Watched(server))
     finally:
         await server.aclose()
 

@@ -30,13 +30,18 @@ class Cell(Struct, frozen=True):
 
 
 class Provider(Struct):
-    """A provider that the gateway has. A simulated one speaks `format` at `url` and remembers what it was sent."""
+    """A provider that the gateway has. A simulated one speaks one format at `url` and remembers what it was sent."""
 
     name: str
-    format: str = ""
+    formats: tuple[str, ...]
     url: str = ""
     upstream: Upstream | None = None
     model: str = ""  # of a real one: the only one that is asked
+
+    def spoken(self, inbound: str) -> str:
+        """What the gateway speaks with it for a client of `inbound`: the same, else what can be translated."""
+        others = [format for format in self.formats if format != "openai-completions"]
+        return inbound if inbound in self.formats else (others or self.formats)[0]
 
 
 class _Listening:
@@ -66,7 +71,7 @@ async def matrix(
     async with AsyncExitStack() as open:
         judges: list[tuple[Provider, Reading | None]] = []
         for provider in providers:
-            reading = judge(provider.format, provider.url) if provider.upstream is not None else None
+            reading = judge(provider.formats[0], provider.url) if provider.upstream is not None else None
             if reading is not None:
                 open.push_async_callback(reading.aclose)
             judges.append((provider, reading))
@@ -81,27 +86,23 @@ async def matrix(
 
 async def _cell(inbound: str, sdk: Asking, provider: Provider, reading: Reading | None, name: str) -> Cell:
     listening = _Listening(sdk)
-    pair = Pair(
-        listening,
-        provider.name,
-        models=FORMATS[provider.format].model if reading is not None else provider.model,
-        judge=reading,
-        upstream=provider.upstream,
-    )
-    limit = limit_of(inbound, provider.format, name)
+    spoken = provider.spoken(inbound)
+    models = FORMATS[spoken].model if reading is not None else provider.model
+    pair = Pair(listening, provider.name, models=models, judge=reading, upstream=provider.upstream)
+    limit = limit_of(inbound, spoken, name)
     failure = await _tried(CASES["plain" if limit is not None and limit.whole else name], pair)
 
     def cell(colour: Colour, why: str = "", limit: Limit | None = None) -> Cell:
         told = (limit.link, numbered()[limit]) if limit is not None else ("", 0)
-        return Cell(inbound, provider.format or provider.name, name, colour, why, *told)
+        return Cell(inbound, provider.name, name, colour, why, *told)
 
     if failure is None:
         stale = limit is not None and reading is not None
         return cell("red", "it holds, though it is said that it cannot be") if stale else cell("green")
     if limit is None:
         return cell("red", _sentence(failure))
-    untold = _untold(limit, failure, listening.dropped)
-    return cell("red", untold) if untold else cell("grey", limit.why, limit)
+    silence = untold(limit, failure, listening.dropped)
+    return cell("red", silence) if silence else cell("grey", limit.why, limit)
 
 
 async def _tried(case: Case, pair: Pair) -> Exception | None:
@@ -114,7 +115,7 @@ async def _tried(case: Case, pair: Pair) -> Exception | None:
     return None
 
 
-def _untold(limit: Limit, failure: Exception, dropped: set[str]) -> str:
+def untold(limit: Limit, failure: Exception, dropped: set[str]) -> str:
     """What is wrong with how the client is told of `limit`; "" if it is told."""
     if isinstance(failure, CannotSay):
         return ""

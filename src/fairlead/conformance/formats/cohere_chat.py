@@ -22,7 +22,6 @@ from fairlead.conformance.formats.shared import arguments, body, finish, named, 
 
 _FINISH: dict[str, Finish] = {
     "COMPLETE": "stop", "STOP_SEQUENCE": "stop_sequence", "MAX_TOKENS": "length", "TOOL_CALL": "tools",
-    "ERROR": "refusal", "ERROR_TOXIC": "refusal",
 }  # fmt: skip
 
 

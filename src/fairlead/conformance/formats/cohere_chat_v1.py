@@ -21,7 +21,7 @@ from fairlead.conformance import (
 from fairlead.conformance.formats.shared import body, finish, take, turn, unwrapped
 
 _FINISH: dict[str, Finish] = {
-    "COMPLETE": "stop", "STOP_SEQUENCE": "stop_sequence", "MAX_TOKENS": "length", "ERROR": "refusal",
+    "COMPLETE": "stop", "STOP_SEQUENCE": "stop_sequence", "MAX_TOKENS": "length",
     "ERROR_TOXIC": "refusal",
 }  # fmt: skip
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
