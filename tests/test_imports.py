@@ -65,7 +65,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "uvicorn": ("http/server.py", "http/connection.py", "cli/serve.py"),
     "uvloop": ("cli/",),
     # The vendors' SDKs judge what we do; nothing that serves a call needs them.
-    "anthropic": ("conformance/formats/anthropic_messages.py",),
+    "anthropic": ("conformance/formats/",),
     "botocore": ("conformance/formats/",),
     "cohere": ("conformance/formats/",),
     "google": ("conformance/formats/gemini.py",),

@@ -16,6 +16,12 @@ from fairlead.conformance.limits import INBOUND, OUTBOUND, Limit, limit_of
 from fairlead.conformance.matrix import untold
 from fairlead.conformance.pair import Pair
 
+
+@pytest.fixture(autouse=True)
+def both_ways() -> None:
+    """There is no gateway here."""
+
+
 ASK = Ask(
     "p/m", (User(("hello",)),), system="Be brief.", tools=(WEATHER,), max_tokens=9, temperature=0.5, stop=("x",),
     schema=PLACE, thinking=True, stream=True,

@@ -12,6 +12,12 @@ from fairlead.conformance.table import HEAD, notes, section
 PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture(autouse=True)
+def both_ways() -> None:
+    """Once is enough: how calls come from the connection is no matter of formats."""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("inbound", INBOUND)
 async def test_what_can_be_said_gets_through(inbound: str, tmp_path: Path) -> None:
     cells = await asked(tmp_path, [inbound], list(FORMATS), list(CASES))

@@ -121,7 +121,9 @@ def untold(limit: Limit, failure: Exception, dropped: set[str]) -> str:
         return ""
     if isinstance(failure, Refused):
         return "" if limit.refused and failure.status == 400 else f"refused, though it need not be: {failure}"
-    if isinstance(failure, Mismatch) and limit.dropped:
+    if not isinstance(failure, Mismatch):
+        return _sentence(failure)
+    if limit.dropped:
         return "" if limit.dropped in dropped else f"x-fairlead-dropped does not name {limit.dropped}: {failure}"
     return "" if limit.lacks and limit.lacks in str(failure) else _sentence(failure)
 

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 """
 
 import asyncio
+from contextlib import closing
 from typing import Any
 from urllib.parse import unquote
 
@@ -79,9 +80,10 @@ class Judge(Bedrock):
             if operation == "converse":
                 return _read(self.sdk.converse(modelId=model, **said))
             gathered = _Gathered()
-            for event in self.sdk.converse_stream(modelId=model, **said)["stream"]:
-                gathered.add(event)
-                text = gathered.answer.text
+            with closing(self.sdk.converse_stream(modelId=model, **said)["stream"]) as stream:
+                for event in stream:
+                    gathered.add(event)
+                    text = gathered.answer.text
         except ClientError as error:
             raise Refused(error, status_of(error), text) from None
         return gathered.whole()

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html
 """
 
+from contextlib import closing
 from typing import Any
 
 from anthropic.lib.streaming._messages import accumulate_event
@@ -31,9 +32,10 @@ class Judge(Bedrock):
             if operation == "invoke":
                 told = self.sdk.invoke_model(**said)["body"].read()
                 return anthropic_messages.read(Message.model_validate_json(told, strict=True), ())
-            for event in self.sdk.invoke_model_with_response_stream(**said)["body"]:
-                read = _event.validate_json(event["chunk"]["bytes"])
-                message = accumulate_event(event=read, current_snapshot=message, json_bufs=buffers)
+            with closing(self.sdk.invoke_model_with_response_stream(**said)["body"]) as stream:
+                for event in stream:
+                    read = _event.validate_json(event["chunk"]["bytes"])
+                    message = accumulate_event(event=read, current_snapshot=message, json_bufs=buffers)
         except ClientError as error:
             text = "".join(block.text for block in message.content if block.type == "text") if message else ""
             raise Refused(error, status_of(error), text) from None
