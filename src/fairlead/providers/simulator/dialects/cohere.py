@@ -397,8 +397,6 @@ def answer_v1(response: Response, request: Request) -> Fields:
     text = "".join(part.text for part in response.parts if isinstance(part, Text))
     asked = msgspec.json.decode(request.extra["message"].raw)
     calls = [_call_v1(part) for part in response.parts if isinstance(part, ToolUse)]
-    usage = response.usage or Usage()
-    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     history: list[Fields] = [{"role": "USER", "message": asked}, {"role": "CHATBOT", "message": text}]
     if calls:
         history[1]["tool_calls"] = calls
@@ -408,7 +406,7 @@ def answer_v1(response: Response, request: Request) -> Fields:
         "generation_id": _id(response.id, -1),
         "chat_history": history,
         "finish_reason": _REASONS_V1.get(response.finish_reason or "", "COMPLETE"),
-        "meta": {"api_version": {"version": "1"}, "billed_units": tokens, "tokens": tokens},
+        "meta": {"api_version": {"version": "1"}, **_usage(response.usage)},
         **({"tool_calls": calls} if calls else {}),
     }
 

@@ -53,7 +53,9 @@ class Ollama(Dialect):
 
     framing = Lines(b"application/x-ndjson")
     media_type = b"application/json; charset=utf-8"
-    usage_fields = frozenset({"prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"})
+    usage_fields = frozenset(
+        "prompt_eval_count prompt_eval_cached_count prompt_eval_duration eval_count eval_duration".split()
+    )
 
     def headers(self, response: Response, request: Request) -> Headers:
         return ()
@@ -222,7 +224,11 @@ def _end(response: Response, usage: Usage | None) -> Fields:
     told: Fields = {"done": True, "done_reason": "length" if response.finish_reason == "length" else "stop", **_TIMES}
     if usage is None:
         return told
-    counted = {"prompt_eval_count": usage.input_tokens, "prompt_eval_duration": 500_000}
+    counted = {
+        "prompt_eval_count": usage.input_tokens,
+        "prompt_eval_cached_count": usage.cached_tokens,
+        "prompt_eval_duration": 500_000,
+    }
     return {**told, **counted, "eval_count": usage.output_tokens, "eval_duration": 500_000}
 
 

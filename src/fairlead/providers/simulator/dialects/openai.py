@@ -190,16 +190,24 @@ def _facts(id: str, model: str, created: int) -> dict[str, Any]:
     return {"id": id, "object": "text_completion", "created": created, "model": model}
 
 
+_FINISH = {"length": "length", "refusal": "content_filter", "content_filter": "content_filter"}
+
+
 def _choice(text: str, reason: str | None) -> dict[str, Any]:
-    told = reason and ("length" if reason == "length" else "stop")
+    told = reason and _FINISH.get(reason, "stop")
     return {"text": text, "index": 0, "logprobs": None, "finish_reason": told}
 
 
-def _usage(usage: Usage | None) -> dict[str, int] | None:
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
     if usage is None:
         return None
-    total = usage.input_tokens + usage.output_tokens
-    return {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens, "total_tokens": total}
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
 
 
 CHAT, COMPLETIONS = Chat(), Completions()
