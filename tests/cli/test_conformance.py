@@ -48,9 +48,9 @@ async def test_cells_are_shown_and_written(tmp_path: Path) -> None:
         "--write", "page.md",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ("openai-chat to plain tools openai-completions – – 0 green, 2 grey, 0 red".split())
+    assert done.stdout.split() == ("openai-chat to plain tools openai-completions ✓ – 1 green, 1 grey, 0 red".split())
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert "## From openai-chat\n\n| to | plain | tools |\n|---|---|---|\n| openai-completions | – " in page
+    assert "## From openai-chat\n\n| to | plain | tools |\n|---|---|---|\n| openai-completions | ✓ | – " in page
 
 
 async def test_a_real_provider_is_asked_for_one_model(tmp_path: Path) -> None:

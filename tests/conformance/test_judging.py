@@ -96,6 +96,15 @@ async def test_what_reached_the_provider_otherwise_is_seen(changed: dict[str, An
         await pair(told=structs.replace(TOLD, **changed)).ask(ASK)
 
 
+async def test_of_a_prompt_all_that_was_said_is_looked_for() -> None:
+    told = structs.replace(TOLD, prompt=True, system="", stop=("User:", "x"))
+    held = structs.replace(told, turns=[Turn("user", ["Be brief. User: hello Assistant:"])])
+    assert await pair(told=held).ask(ASK) is ANSWER
+    for prompt in ("hello", "Be brief.", "hello Be brief."):
+        with pytest.raises(Mismatch, match="is not in the prompt"):
+            await pair(told=structs.replace(told, turns=[Turn("user", [prompt])])).ask(ASK)
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [

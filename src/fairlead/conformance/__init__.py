@@ -144,6 +144,7 @@ class Told(Struct):
     schema: dict[str, Any] | None = None
     thinking: bool = False
     stream: bool = False
+    prompt: bool = False  # the one turn is a prompt that holds all that was said
 
 
 class Received(Struct, frozen=True):

@@ -12,7 +12,6 @@ class Limit(Struct, frozen=True):
     dropped: str = ""
     refused: bool = False
     lacks: str = ""
-    whole: bool = False  # nothing at all can be said, so that the plainest question is refused
 
 
 _CHAT_V1 = "https://docs.cohere.com/v1/reference/chat"
@@ -24,9 +23,18 @@ _OLLAMA_CHAT = "https://docs.ollama.com/api/chat"
 _OLLAMA_GENERATE = "https://docs.ollama.com/api/generate"
 _OLLAMA_USAGE = "https://docs.ollama.com/api/usage"
 
+_PROMPT = "Completions have a prompt, and nothing but text."
+
 # Of a format that providers speak.
 OUTBOUND: dict[tuple[str, str], Limit] = {
     ("openai-responses", "stop"): Limit("Responses have no stop sequences.", _RESPONSES, dropped="stop"),
+    ("openai-completions", "tools"): Limit(_PROMPT, _COMPLETIONS, dropped="tools"),
+    ("openai-completions", "parallel"): Limit(_PROMPT, _COMPLETIONS, dropped="tools"),
+    ("openai-completions", "results"): Limit(_PROMPT, _COMPLETIONS, dropped="tools"),
+    ("openai-completions", "image"): Limit(_PROMPT, _COMPLETIONS, refused=True),
+    ("openai-completions", "document"): Limit(_PROMPT, _COMPLETIONS, refused=True),
+    ("openai-completions", "thinking"): Limit(_PROMPT, _COMPLETIONS, dropped="thinking"),
+    ("openai-completions", "schema"): Limit(_PROMPT, _COMPLETIONS, dropped="response_format"),
     ("bedrock-converse", "usage"): Limit(
         "Converse counts no reasoning tokens of their own.", _TOKENS, lacks="no reasoning tokens"
     ),
@@ -63,24 +71,20 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
 INBOUND: dict[tuple[str, str], Limit] = {
     ("openai-responses", "stop"): Limit("Responses have no stop sequences.", _RESPONSES),
     **{
-        ("openai-completions", case): Limit("Completions have a prompt, and nothing but text.", _COMPLETIONS)
+        ("openai-completions", case): Limit(_PROMPT, _COMPLETIONS)
         for case in ("tools", "parallel", "results", "image", "document", "thinking", "schema")
     },
 }
-_CONVERSATION = Limit("Completions have a prompt, and no conversation.", _COMPLETIONS, refused=True, whole=True)
 
 
 def limit_of(inbound: str, outbound: str, case: str) -> Limit | None:
     """Why `case` cannot be between these formats, if one of them stands in its way."""
-    told = INBOUND.get((inbound, case)) or OUTBOUND.get((outbound, case))
-    if told is None and outbound == "openai-completions" != inbound:
-        return _CONVERSATION
-    return told
+    return INBOUND.get((inbound, case)) or OUTBOUND.get((outbound, case))
 
 
 def numbered() -> dict[Limit, int]:
     """All limits, by the numbers that tables call them."""
-    limits = [*INBOUND.values(), *OUTBOUND.values(), _CONVERSATION]
+    limits = [*INBOUND.values(), *OUTBOUND.values()]
     told = dict.fromkeys((limit.why, limit.link) for limit in limits)
     numbers = {pair: number for number, pair in enumerate(told, 1)}
     return {limit: numbers[limit.why, limit.link] for limit in limits}

@@ -90,7 +90,7 @@ async def _cell(inbound: str, sdk: Asking, provider: Provider, reading: Reading 
     models = FORMATS[spoken].model if reading is not None else provider.model
     pair = Pair(listening, provider.name, models=models, judge=reading, upstream=provider.upstream)
     limit = limit_of(inbound, spoken, name)
-    failure = await _tried(CASES["plain" if limit is not None and limit.whole else name], pair)
+    failure = await _tried(CASES[name], pair)
 
     def cell(colour: Colour, why: str = "", limit: Limit | None = None) -> Cell:
         told = (limit.link, numbered()[limit]) if limit is not None else ("", 0)

@@ -59,6 +59,7 @@ class Pair:
         self._judge, self._upstream = judge, upstream
         self.simulated = judge is not None
         self._said: dict[int, Answer] = {}  # how the provider's own SDK reads an answer, by ours
+        self._prompted = False  # what was said last reached the provider as one prompt
 
     def model(self, name: str, *, named: bool = False) -> str:
         """As the gateway's clients ask for it. A real provider is asked for one model only, but for a `named` one."""
@@ -114,8 +115,9 @@ class Pair:
     # ---- what cases find
 
     def same(self, what: str, got: str, wanted: str) -> None:
-        """`got` is `wanted`; of a real provider any text will do."""
-        if self.simulated and got != wanted:
+        """`got` is `wanted`. Of a real provider any text will do, and of a simulated one that is prompted, because it
+        then goes on with marks of the prompt's own."""
+        if self.simulated and not self._prompted and got != wanted:
             raise Mismatch(f"{what} is {got!r}, not {wanted!r}")
         self.there(what, got)
 
@@ -139,10 +141,12 @@ class Pair:
 
     def _reached(self, ask: Ask, told: Told, dropped: tuple[str, ...]) -> None:
         """Raises Mismatch where `told` is not `ask`."""
+        self._prompted = told.prompt
+        # A prompt needs marks of its own, so that a model does not speak for the user.
+        stop = told.stop if not told.prompt else tuple(mark for mark in told.stop if mark in ask.stop)
         wanted = [
-            ("the instructions", told.system, ask.system or ""),
             ("the temperature", told.temperature, ask.temperature),
-            ("the stop sequences", told.stop, ask.stop),
+            ("the stop sequences", stop, ask.stop),
             ("the schema", told.schema, ask.schema),
             ("thinking", told.thinking, ask.thinking),
             ("streaming", told.stream, ask.stream),
@@ -155,6 +159,11 @@ class Pair:
         if told.tools != list(ask.tools):
             raise Mismatch(f"the tools reached the provider as {told.tools}{_dropped(dropped)}")
         turns = self._turns(ask)
+        if told.prompt:
+            _all_in(told.turns[0].texts[0], [ask.system or "", *(text for turn in turns for text in _words_of(turn))])
+            return
+        if told.system != (ask.system or ""):
+            raise Mismatch(f"the instructions reached the provider as {told.system!r}{_dropped(dropped)}")
         if len(turns) != len(told.turns):
             raise Mismatch(f"{len(told.turns)} turns reached the provider, not {len(turns)}{_dropped(dropped)}")
         for got_turn, wanted_turn in zip(told.turns, turns, strict=True):
@@ -184,6 +193,20 @@ class Pair:
 
 def _dropped(names: tuple[str, ...]) -> str:
     return f" (x-fairlead-dropped: {', '.join(names)})" if names else ""
+
+
+def _words_of(turn: Turn) -> list[str]:
+    return [*turn.texts, *(result.text for result in turn.results)]
+
+
+def _all_in(prompt: str, said: list[str]) -> None:
+    """Raises Mismatch unless all that was said stands in the prompt, in its order."""
+    place = 0
+    for text in said:
+        found = prompt.find(text, place)
+        if found < 0:
+            raise Mismatch(f"{text!r} is not in the prompt, which is {prompt!r}")
+        place = found + len(text)
 
 
 def _same_turn(got: Turn, wanted: Turn, dropped: tuple[str, ...]) -> None:

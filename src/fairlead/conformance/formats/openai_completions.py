@@ -116,7 +116,7 @@ class Judge(_Completions):
     def told(self, received: Received) -> Told:
         sent = body(received)
         take(sent, _FIELDS, "the request")
-        told = Told(sent["model"], [Turn("user", [sent["prompt"]])], stream=sent.get("stream", False))
+        told = Told(sent["model"], [Turn("user", [sent["prompt"]])], stream=sent.get("stream", False), prompt=True)
         if not isinstance(sent["prompt"], str):
             raise Mismatch("the prompt is no text")
         told.max_tokens, told.temperature = sent.get("max_tokens"), sent.get("temperature")
