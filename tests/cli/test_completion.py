@@ -70,7 +70,7 @@ def test_bash_completes_options(home: Path) -> None:
     assert offered(home, "fairlead", "doctor", "--") == ["--config", "--offline", "--json", "--help"]
     assert offered(home, "fairlead", "chat", "sim/echo", "--m") == ["--max-tokens"]
     assert offered(home, "fairlead", "keys", "create", "ci", "--s") == ["--scope"]
-    assert offered(home, "fairlead", "simulate", "--protocol", "anth") == ["anthropic-messages"]
+    assert offered(home, "fairlead", "simulate", "--protocol", "anthropic-m") == ["anthropic-messages"]
     assert "--install-completion" in offered(home, "fairlead", "--")
 
 
