@@ -1107,6 +1107,14 @@ def test_a_stream_for_clients() -> None:
     assert chunks[-1]["createTime"] == "2026-01-02T03:04:05Z"
 
 
+def test_arguments_that_a_model_indented_stand_in_one_line() -> None:
+    stream = spoken(tell(responded(ToolUse("1", "weather", '{\n  "city": "Rome"\n}'))))
+    (call,) = [
+        part for each in data_of(stream) for part in each["candidates"][0]["content"]["parts"] if "text" not in part
+    ]
+    assert call["functionCall"]["args"] == {"city": "Rome"}
+
+
 def test_a_call_waits_until_it_is_whole() -> None:
     encode = FORMAT.event_encoder(include_usage=True)
     before = encode.held

@@ -845,6 +845,20 @@ def test_thought_text_and_tools_are_parts_in_the_order_they_came() -> None:
     assert response.parts == (Reasoning("hmm"), Text("x"), ToolUse("a", "f"))
 
 
+@pytest.mark.parametrize("thinking", ["hm", [{"type": "text", "text": "hm"}]])
+def test_a_thought_that_is_a_part_of_the_content_is_a_thought(thinking: Any) -> None:
+    content = [{"type": "thinking", "thinking": thinking}, {"type": "text", "text": "x"}]
+    whole = {"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}
+    assert CHAT.decode_response(json.dumps(whole).encode()).parts == (Reasoning("hm"), Text("x"))
+    pieces = [delta(content=content[:1]), delta(content=content[:1]), delta(content="x"), delta("stop")]
+    assert streamed(*pieces).parts == (Reasoning("hmhm"), Text("x"))
+
+
+@pytest.mark.parametrize("thinking", [None, 1, {}, [1, None, {"text": 2}], []])
+def test_a_thought_of_an_odd_shape_is_none(thinking: Any) -> None:
+    assert streamed(delta(content=[{"type": "thinking", "thinking": thinking}]), delta("stop")).parts == ()
+
+
 def test_usage_may_follow_the_reason() -> None:
     events = decoded([delta(content="x"), delta("stop"), event({"choices": [], "usage": USED}), END])
     assert isinstance(events[-1], Finish)
@@ -872,7 +886,7 @@ def test_only_the_first_choice_is_read() -> None:
 @pytest.mark.parametrize(
     ("told", "reason"),
     [("stop", "stop"), ("length", "length"), ("tool_calls", "tool_use"), ("function_call", "tool_use"),
-     ("content_filter", "content_filter"), ("eos", "stop")],
+     ("content_filter", "content_filter"), ("eos", "stop"), ("model_length", "length")],
 )  # fmt: skip
 def test_reasons_to_finish_have_their_word_and_keep_their_spelling(told: str, reason: str) -> None:
     response = streamed(delta(content="x"), delta(told))

@@ -1,5 +1,7 @@
 """Chunks are cut into events, wherever the network cut them, and events into their fields."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,3 +182,10 @@ def test_what_is_told_is_read_again(payload: bytes, name: bytes) -> None:
     event = sse.event(payload, name)
     assert cut(event, limit=1 << 20) == [event]
     assert (sse.data(event), sse.name(event)) == (payload, name)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b"\n\n"])
+def test_json_over_several_lines_is_told_in_one(end: bytes) -> None:
+    told = sse.event(b'{%b "a": "\\n"%b}' % (end, end))
+    assert cut(told, limit=1 << 20) == [told]
+    assert json.loads(sse.data(told)) == {"a": "\n"}

@@ -137,6 +137,12 @@ def _fields(event: bytes, wanted: bytes) -> list[bytes]:
     return values
 
 
+def line(json: bytes) -> bytes:
+    """`json` as one line: where line ends stand between its values (arguments that a model indented), blanks do."""
+    return json if b"\n" not in json and b"\r" not in json else json.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
 def event(data: bytes, name: bytes = b"") -> bytes:
-    """A raw event of one line of data, which holds no line end (JSON never does)."""
+    """A raw event of one line of data, which is JSON."""
+    data = line(data)
     return b"event: %b\ndata: %b\n\n" % (name, data) if name else b"data: %b\n\n" % data

@@ -26,6 +26,7 @@ from fairlead.chat import (
     Text,
     ToolUse,
 )
+from fairlead.protocols import sse
 from fairlead.protocols.codecs import gemini_usage
 from fairlead.protocols.codecs.gemini_grounding import Said
 from fairlead.protocols.codecs.gemini_grounding import encode as grounding
@@ -190,4 +191,4 @@ class Encoder:
 
 def _event(body: bytes, facts: bytes) -> bytes:
     """`body` is an object without its end, which `facts` are."""
-    return b"data: %b%b\r\n\r\n" % (body, facts or b"}")
+    return b"data: %b%b\r\n\r\n" % (sse.line(body), facts or b"}")

@@ -40,6 +40,7 @@ from fairlead.protocols.envelope import NULL, given
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_use", "function_call": "tool_use",
     "content_filter": "content_filter",
+    "model_length": "length",  # Mistral's, of the whole context: https://docs.mistral.ai/api/endpoint/chat
 }  # fmt: skip
 _TOLD: dict[FinishReason | None, str] = {
     "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter", "refusal": "content_filter",
@@ -162,6 +163,9 @@ def _reason(told: str | None, *, refused: bool) -> FinishReason | None:
 
 def _said(message: _Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
     yield from _thoughts(message)
+    thought = _thought_in(message.content)
+    if thought:
+        yield Reasoning(thought)
     text = _text(message.content) + (message.refusal or "")
     citations = openai_citations.decode(message.annotations)
     if text or citations:
@@ -192,6 +196,9 @@ def _told_thoughts(said: _Said) -> Iterator[tuple[Reasoning, int | None]]:
     plain = said.reasoning_content or said.reasoning
     if not details and plain:
         yield Reasoning(plain), None
+    thought = _thought_in(said.content)
+    if thought:
+        yield Reasoning(thought), None
 
 
 def _tool_use(id: str | None, function: _Function | None) -> ToolUse:
@@ -209,6 +216,21 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     if isinstance(content, list):
         return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
     return content or ""
+
+
+def _thought_in(content: str | list[dict[str, Any]] | None) -> str:
+    """Mistral tells what it thought as parts of the content, whose `thinking` is a text or parts again.
+
+    https://docs.mistral.ai/capabilities/reasoning
+    """
+    if not isinstance(content, list):
+        return ""
+    thoughts = [part.get("thinking") for part in content if part.get("type") == "thinking"]
+    return "".join(
+        each if isinstance(each, str) else _text([part for part in each if isinstance(part, dict)])
+        for each in thoughts
+        if isinstance(each, str | list)
+    )
 
 
 def _new_call_id() -> str:
@@ -496,7 +518,7 @@ class Encoder:
                 function = {"name": name, "arguments": arguments}
                 call = {"index": number, "id": id, "type": "function", "function": function}
                 call.update(openai_calls.encode(part.extra, carry=True))
-                return self._told(_encode({"tool_calls": [call]}))
+                return self._told(sse.line(_encode({"tool_calls": [call]})))
             case Reasoning():
                 number = self._thought_number
                 self._thoughts[index] = (number, part)
@@ -526,7 +548,7 @@ class Encoder:
         if index in self._tools:
             beside = openai_calls.encode(delta.extra, carry=True)
             call = {"index": self._tools[index], "function": {"arguments": text}, **beside}
-            return self._told(_encode({"tool_calls": [call]}))
+            return self._told(sse.line(_encode({"tool_calls": [call]})))
         if index in self._thoughts:
             return self._thought(index, text, delta.signature)
         return self._seal(delta.extra) + self._text(index, text, delta.citations)
