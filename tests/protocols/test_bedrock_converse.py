@@ -38,6 +38,7 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import Encoded, aws_eventstream, is_inbound, is_outbound, is_wire
+from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.aws_eventstream import EventCutter
 from fairlead.protocols.bedrock_converse import BedrockConverse
 from mutation import Mutator, seeded
@@ -110,8 +111,9 @@ def meaning(response: Response) -> list[Any]:
             case Text(text=text):
                 told.append(("text", text))
             case Reasoning(text=text, signature=signature, encrypted=encrypted):
-                assert part.protocol == NAME
-                told.append(("thought", text, signature, encrypted))
+                assert part.protocol == "anthropic-messages"
+                data = b64encode(encrypted.encode()).decode() if encrypted is not None else None
+                told.append(("thought", text, signature, data))
             case ToolUse(id=id, name=name, arguments=arguments):
                 told.append(("call", id, name, json.loads(arguments)))
             case Opaque(raw=block):
@@ -427,7 +429,9 @@ def test_the_parts_of_an_answer() -> None:
     (found,) = parts_of({"citationsContent": {"content": [], "citations": [web]}})
     assert isinstance(found, Text)
     assert found.citations[0].url == "https://w.example"
-    assert parts_of({"reasoningContent": {"reasoningText": {"text": "hm"}}}) == (Reasoning("hm", protocol=NAME),)
+    assert parts_of({"reasoningContent": {"reasoningText": {"text": "hm"}}}) == (
+        Reasoning("hm", protocol="anthropic-messages"),
+    )
     assert parts_of({"image": {"format": "jpeg", "source": {"bytes": "aGk="}}}) == (
         Media("image", "image/jpeg", data="aGk="),
     )
@@ -690,6 +694,25 @@ def test_thoughts_go_back_where_they_are_known() -> None:
         assert dropped == ("reasoning",)
     body, dropped = asked(Request(NOVA, (USER, Message("assistant", (hidden,)))))
     assert (len(body["messages"]), dropped) == (1, ("reasoning",))
+
+
+@pytest.mark.parametrize("model", [CLAUDE, "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"])
+def test_claudes_proofs_hold_on_all_platforms(model: str) -> None:
+    """And are told to no other model; a profile of the user's own may be Claude."""
+    cipher = b64encode(b"EuQFCkgI").decode()
+    blocks: list[Any] = [
+        {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "c2ln"}}},
+        {"reasoningContent": {"redactedContent": cipher}},
+    ]
+    parts = parts_of(*blocks)
+    assert content(*parts, role="assistant", model=model) == blocks
+    assert content(*parts, role="assistant", model=LLAMA) == []
+    history = (USER, Message("assistant", (*parts, Text("so"))), USER)
+    told = AnthropicMessages().encode_request(Request("claude", history), default_max_tokens=9)
+    assert json.loads(told.body)["messages"][1]["content"][:2] == [
+        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "EuQFCkgI"},
+    ]
 
 
 def test_what_only_this_format_knows_goes_back() -> None:

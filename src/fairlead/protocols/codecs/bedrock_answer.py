@@ -147,6 +147,7 @@ _event = msgspec.json.Decoder(_StreamEvent)
 _block = msgspec.json.Decoder(_Block)
 _citation = msgspec.json.Decoder(_Citation)
 _fields = msgspec.json.Decoder(dict[str, Raw])
+_ANTHROPIC = "anthropic-messages"
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -239,10 +240,22 @@ def _arguments(raw: Raw) -> str:
 
 
 def _thought(thought: _Thought) -> Reasoning:
+    """Only Claude proves what it thought, and its proofs hold wherever it is asked: they are Anthropic's.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#thinking-encryption
+    """
     if thought.redactedContent is not None:
-        return Reasoning(encrypted=thought.redactedContent, protocol=NAME)
+        return _redacted(thought.redactedContent)
     whole = thought.reasoningText or _ThoughtText(thought.text, thought.signature)
-    return Reasoning(whole.text or "", whole.signature, protocol=NAME)
+    return Reasoning(whole.text or "", whole.signature, protocol=_ANTHROPIC)
+
+
+def _redacted(data: str) -> Reasoning:
+    """Bedrock tells the bytes of Anthropic's cipher, which is a text, as base64 once more."""
+    try:
+        return Reasoning(encrypted=b64decode(data, validate=True).decode("ascii"), protocol=_ANTHROPIC)
+    except ValueError:  # another's
+        return Reasoning(encrypted=data, protocol=NAME)
 
 
 def _cited(raw: Raw) -> Citation:
@@ -354,7 +367,9 @@ class Decoder:
             self._gather(index, _Redacted(thought.redactedContent), len(thought.redactedContent))
         elif thought is not None:
             if thought.text or thought.signature:
-                yield from self._add(index, Reasoning(protocol=NAME), thought.text or "", thought.signature or None)
+                yield from self._add(
+                    index, Reasoning(protocol=_ANTHROPIC), thought.text or "", thought.signature or None
+                )
         elif given(block.citation) is not None:
             yield from self._add(index, Text(""), citations=(_cited(block.citation),))
         elif given(told.delta) is not None:
@@ -458,7 +473,7 @@ class _Redacted:
 
     def whole(self) -> Part:
         data = self._pieces[0] if len(self._pieces) == 1 else _joined(self._pieces)
-        return Reasoning(encrypted=data, protocol=NAME)
+        return _redacted(data)
 
 
 def _joined(pieces: list[str]) -> str:

@@ -17,14 +17,15 @@ class Manner(Struct, frozen=True):
     top_k: tuple[str, ...] = ()  # the path there
     sampling: frozenset[str] = frozenset()  # our names, which are theirs
     thinking: Literal["", "thinking", "reasoningConfig", "reasoning_effort"] = ""  # the field of a wish for thought
-    signs: bool = False  # its thoughts carry signatures that hold on Anthropic's own API too
+    signs: bool = False  # it is Claude: its thoughts carry signatures that hold on Anthropic's own API too
+    proofs: bool = False  # it may be Claude: such signatures are told to it
     caches: frozenset[str] = frozenset()  # cache points among "messages" (and instructions), among "tools"
     strict: bool = True  # arguments of tools may be held to their schema
 
 
 _EVERYWHERE = frozenset({"messages", "tools"})
-_CLAUDE = Manner(top_k=("top_k",), thinking="thinking", signs=True, caches=_EVERYWHERE)
-_EARLY_CLAUDE = Manner(top_k=("top_k",), thinking="thinking", signs=True, caches=_EVERYWHERE, strict=False)
+_CLAUDE = Manner(top_k=("top_k",), thinking="thinking", signs=True, proofs=True, caches=_EVERYWHERE)
+_EARLY_CLAUDE = Manner(top_k=("top_k",), thinking="thinking", signs=True, proofs=True, caches=_EVERYWHERE, strict=False)
 _NOVA = Manner(top_k=("inferenceConfig", "topK"), caches=frozenset({"messages"}), strict=False)
 _NOVA_2 = Manner(_NOVA.top_k, thinking="reasoningConfig", caches=_NOVA.caches, strict=False)
 _COMMAND = Manner(top_k=("k",), sampling=frozenset({"frequency_penalty", "presence_penalty", "seed"}), strict=False)
@@ -45,7 +46,7 @@ _MANNERS = {
     "openai.": Manner(thinking="reasoning_effort"),
     **dict.fromkeys(("amazon.", "meta.", "ai21.", "writer."), Manner(strict=False)),
 }
-_UNKNOWN = Manner(caches=_EVERYWHERE)  # a profile of the user's own: nothing that may be right is left out
+_UNKNOWN = Manner(proofs=True, caches=_EVERYWHERE)  # a profile of the user's own: nothing that may be right is left out
 
 
 def bare(model: str) -> str:

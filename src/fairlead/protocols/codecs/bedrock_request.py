@@ -202,7 +202,7 @@ class Teller:
 
         https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#thinking-encryption
         """
-        ours = part.protocol == NAME or (self._ways.signs and part.protocol == _ANTHROPIC)
+        ours = part.protocol == NAME or (self._ways.proofs and part.protocol == _ANTHROPIC)
         if ours and part.encrypted is not None:
             data = part.encrypted if part.protocol == NAME else bedrock_media.base64(part.encrypted)
             return [{"reasoningContent": {"redactedContent": data}}]
