@@ -770,6 +770,34 @@ def test_what_other_formats_keep_comes_back_with_the_clients_next_turn(streams: 
     assert sent.dropped == ("reasoning", "thoughtSignature")
 
 
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Media("image", "image/png", data="AA=="), Media("image", url="https://a.example/b.png"),
+        Media("audio", "audio/wav", data="AA=="), Media("document", "application/pdf", data="AA=="),
+    ],
+)  # fmt: skip
+def test_a_picture_that_a_model_made_is_a_file_and_comes_back(picture: Media, streams: bool):
+    """Answers of this format have no images."""
+    response = Response("x", "gemini", (Text("Look:"), picture), "stop")
+    shown = FORMAT.encode_response(response)
+    content = sdk.Message.model_validate_json(shown, strict=True).to_dict()["content"]
+    if streams:
+        started = [each for each in data_of(told(tell(response))) if each["type"] == "content_block_start"]
+        blocks = [each["content_block"] for each in started]
+        assert blocks[1] == content[1]
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": content}]
+    assert understood(messages=messages).messages[1].parts == response.parts
+    taken = FORMAT.peek(msgspec.json.encode({"model": "m", "max_tokens": 9, "messages": messages}))
+    assert FORMAT.characters(taken) == len("?Look:")
+    sent = FORMAT.patch(taken, "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
+    assert [block["type"] for block in msgspec.json.decode(sent)["messages"][1]["content"]] == ["text"]
+    own = {"type": "container_upload", "file_id": "file_1"}
+    (part,) = understood(messages=[{"role": "user", "content": [own]}]).messages[0].parts
+    assert isinstance(part, Opaque)
+
+
 def test_what_is_known_late_is_carried_behind():
     extra = Opaque("gemini", Raw(b'{"thoughtSignature":"s"}'))
     events = [Start("x", "m"), PartStart(0, ToolUse("t", "f", "")), PartDelta(0, "{}", extra=extra), PartEnd(0)]

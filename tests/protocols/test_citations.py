@@ -103,8 +103,11 @@ def test_anthropics_citations_are_annotations_of_the_whole_text_that_cites() -> 
         {"type": "text", "text": "."},
     ]  # fmt: skip
     told = msgspec.json.decode(OPENAI.encode_response(message(*blocks)))["choices"][0]["message"]
-    (annotation,) = told["annotations"]  # a document without an address cannot be told
+    annotation, document = told["annotations"]
     place = annotation["url_citation"]
+    without_address = document["url_citation"]
+    assert (without_address["url"], without_address["title"]) == ("", READ["document_title"])
+    assert without_address["content"] == READ["cited_text"]
     assert annotation["type"] == "url_citation"
     assert told["content"][place["start_index"] : place["end_index"]] == "rain"
     assert (place["url"], place["title"], place["content"]) == ("https://a.example/", "A", "It rains.")

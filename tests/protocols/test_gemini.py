@@ -360,6 +360,12 @@ def test_text_is_counted_but_not_signatures_and_media() -> None:
     assert FORMAT.characters(FORMAT.peek(json.dumps(body).encode(), model="m")) == 4 + 3 + 5 + 3
 
 
+def test_what_is_carried_for_other_formats_counts_as_text() -> None:
+    told = Opaque("anthropic-messages", Raw(json.dumps({"type": "search_result", "title": "x" * 3000}).encode()))
+    contents = [json.loads(FORMAT.encode_response(responded(Text("four"), told)))["candidates"][0]["content"]]
+    assert FORMAT.characters(FORMAT.peek(json.dumps({"contents": contents}).encode(), model="m")) >= 3000
+
+
 def test_what_was_carried_for_others_is_not_shown_to_gemini() -> None:
     carried = sealed(Opaque("anthropic-messages", Raw(b"{}")))
     parts = [

@@ -970,7 +970,7 @@ def test_annotations_are_citations_and_go_back_as_they_came() -> None:
     assert meaning(fold(decoded(raw_events(CHAT, encoded(tell(own)))))) == meaning(own)
 
 
-def test_citations_of_other_formats_are_told_as_annotations_where_they_have_an_address() -> None:
+def test_citations_of_other_formats_are_told_as_annotations() -> None:
     raw = Opaque(ANTHROPIC, Raw(b'{"type":"web_search_result_location"}'))
     said = (
         Text("Hi. "),
@@ -982,7 +982,8 @@ def test_citations_of_other_formats_are_told_as_annotations_where_they_have_an_a
     a = {"start_index": 4, "end_index": 13, "url": "https://a.example", "title": "A", "content": "so"}
     b = {"start_index": 14, "end_index": 17, "url": "https://b.example", "title": ""}
     assert whole["content"] == "Hi. It is so. And so."
-    assert [each["url_citation"] for each in whole["annotations"]] == [a, b]
+    book = {"start_index": 4, "end_index": 13, "url": "", "title": "no address"}
+    assert [each["url_citation"] for each in whole["annotations"]] == [a, book, b]
     chunks = payloads(encoded(tell(foreign)))
     told = [found for chunk in chunks for found in chunk["choices"][0]["delta"].get("annotations", [])]
     assert told == whole["annotations"]
@@ -1055,6 +1056,27 @@ def test_what_is_carried_wrongly_passes_or_goes_but_breaks_nothing(calls: Any) -
     told = body(messages=[{"role": "assistant", "content": "x", "tool_calls": calls}])
     sent = CHAT.patch(CHAT.peek(told), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
     assert json.loads(sent)["messages"][0]["content"] == "x"
+
+
+def test_thoughts_of_another_format_pass_through_to_nobody() -> None:
+    foreign = Reasoning("hm", "s", protocol="gemini")
+    known = Reasoning("hm", "s", protocol="anthropic-messages")
+    for thoughts, left in [((foreign,), None), ((foreign, known), ["anthropic-claude-v1"])]:
+        shown = CHAT.encode_response(Response("c", "m", (*thoughts, Text("fairlead:")), "stop"))
+        message = json.loads(shown)["choices"][0]["message"]
+        told = body(messages=[{"role": "user", "content": "?"}, message])
+        sent = CHAT.patch(CHAT.peek(told), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
+        passed = json.loads(sent)["messages"][1]
+        assert passed["content"] == "fairlead:"
+        details = passed.get("reasoning_details")
+        assert (details and [detail["format"] for detail in details]) == left
+
+
+@pytest.mark.parametrize("details", ["fairlead:", ["fairlead:"], {"format": "fairlead:"}, [{"format": ["fairlead:"]}]])
+def test_details_of_an_odd_shape_break_nothing(details: Any) -> None:
+    told = body(messages=[{"role": "assistant", "content": "x", "reasoning_details": details}])
+    sent = CHAT.patch(CHAT.peek(told), "m", drop=frozenset(), ask_usage=True, default_max_tokens=1)
+    assert json.loads(sent)["messages"][0]["reasoning_details"] == details
 
 
 def test_the_signature_of_a_third_format_comes_back_in_details() -> None:

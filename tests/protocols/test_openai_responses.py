@@ -544,6 +544,9 @@ def test_characters_are_those_of_texts() -> None:
         "input": [{"role": "user", "content": [CONTENTS["image as data"][0], {"type": "input_text", "text": "defg"}]}],
     }
     assert FORMAT.characters(FORMAT.peek(json.dumps(body).encode())) == 7
+    for mine, count in (("fairlead:gemini:beside:x", 24), ("gAAAAA", 0)):  # what is carried for others may be text
+        thought = {"type": "reasoning", "summary": [], "encrypted_content": mine}
+        assert FORMAT.characters(FORMAT.peek(json.dumps({"input": [thought]}).encode())) == count
     with pytest.raises(errors.InvalidRequest):
         FORMAT.characters(FORMAT.peek(b'{"input":[{"role":1e999}]}'))
 
@@ -1136,7 +1139,8 @@ def test_a_whole_answer_says_everything() -> None:
     }  # fmt: skip
     first, second = found["output"][4]["content"]
     assert first["annotations"] == [
-        {"type": "url_citation", "start_index": 0, "end_index": 5, "url": "https://x", "title": "X"}
+        {"type": "url_citation", "start_index": 0, "end_index": 5, "url": "https://x", "title": "X"},
+        {"type": "file_citation", "file_id": "", "filename": "a book", "index": 6},
     ]
     assert second["annotations"][0]["end_index"] == 3
     assert found["usage"] == {

@@ -156,6 +156,7 @@ class Said(Struct, gc=False):
     role: str
     content: Raw = NULL
     tool_calls: Raw = NULL
+    reasoning_details: Raw = NULL
 
 
 _messages = msgspec.json.Decoder(list[Said])
@@ -207,7 +208,7 @@ def characters(raw: Raw) -> int:
         raise invalid(error, "") from None
 
 
-_NOT_TEXT = frozenset({"type", "role", "id", "data", "url", "media_type", "file_data", "tool_call_id", "tool_use_id"})
+_NOT_TEXT = frozenset("type role id data url media_type file_data file_id tool_call_id tool_use_id".split())
 
 
 def _counted(value: Any) -> int:

@@ -257,6 +257,9 @@ _NOT_TEXT = frozenset(
 )
 
 
+_SIGNATURES = ("thoughtSignature", "thought_signature")
+
+
 def _characters(raw: Raw) -> int:
     found: Any = typed(raw, _anything, "contents")
     try:
@@ -274,5 +277,6 @@ def _counted(value: Any) -> int:
     if isinstance(value, list):
         return sum(_counted(item) for item in value)
     if isinstance(value, dict):
-        return sum(_counted(item) for key, item in value.items() if key not in _NOT_TEXT)
+        told = sum(_counted(item) for key, item in value.items() if key not in _NOT_TEXT)
+        return told + sum(gemini_parts.carried_size(value.get(name)) for name in _SIGNATURES)
     return 0

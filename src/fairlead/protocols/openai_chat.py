@@ -31,6 +31,7 @@ from fairlead.protocols.codecs import (
     openai_calls,
     openai_errors,
     openai_request,
+    openai_thoughts,
     openai_usage,
 )
 from fairlead.protocols.counting import latest
@@ -103,6 +104,8 @@ class OpenAIChat:
         )
         for message in told.messages:  # most have none
             if message.tool_calls is not NULL and openai_calls.carries(message.tool_calls):
+                taken.carries = True
+            if message.reasoning_details is not NULL and openai_thoughts.carries(message.reasoning_details):
                 taken.carries = True
         return taken
 

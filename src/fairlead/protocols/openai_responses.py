@@ -193,8 +193,14 @@ def _counted(value: Any) -> int:
     if isinstance(value, list):
         return sum(map(_counted, value))
     if isinstance(value, dict):
-        return sum(_counted(item) for key, item in value.items() if key not in _NOT_TEXT)
+        return sum(_counted(item) for key, item in value.items() if key not in _NOT_TEXT) + _sealed(value)
     return 0
+
+
+def _sealed(item: dict[str, Any]) -> int:
+    """What an item carries for other formats may be text that reaches them."""
+    told = item.get("encrypted_content")
+    return len(told) if isinstance(told, str) and responses_carried.is_carried(told) else 0
 
 
 # ---- reading along

@@ -16,6 +16,7 @@ from fairlead.chat import (
     Event,
     Finish,
     FinishReason,
+    Media,
     Opaque,
     Part,
     PartDelta,
@@ -210,6 +211,8 @@ def _shown(part: Part) -> Any:
         return {"type": "text", "text": part.text, "citations": citations or None}
     if isinstance(part, ToolUse):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
+    if isinstance(part, Media):
+        return anthropic_carried.upload(part)
     return encoded_block(part)
 
 

@@ -6,13 +6,15 @@ https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#preservin
 Anthropic itself would refuse such signatures, and never sees them.
 """
 
+import re
+from base64 import b64encode
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
-from fairlead.chat import Opaque, Part, Reasoning, Text, ToolUse
+from fairlead.chat import Media, Opaque, Part, Reasoning, Text, ToolUse
 from fairlead.protocols.codecs import carried
 from fairlead.protocols.envelope import any_value
 
@@ -39,6 +41,36 @@ def beside(extra: Opaque | None, *, follows: bool = False) -> dict[str, Any] | N
     if extra is None or extra.protocol == NAME:
         return None
     return {"type": "thinking", "thinking": "", "signature": _OURS + carried.beside(extra, follows=follows)}
+
+
+def upload(media: Media) -> dict[str, Any]:
+    """The block that shows an image that a model made: a file that was put into a container, whose id is an address.
+
+    Answers of this format have no images of their own.
+    """
+    address = media.url or media.file_id or ""
+    if media.data is not None or media.text is not None:
+        data = media.data or b64encode((media.text or "").encode(errors="replace")).decode()
+        mime = _MIME.match(media.mime or "")
+        address = f"data:{mime[0] if mime else _USUAL[media.kind]};by={_MARK}fairlead;base64,{data}"
+        return {"type": "container_upload", "file_id": address}
+    return {"type": "container_upload", "file_id": f"{address}#{_MARK}fairlead"}
+
+
+_MIME = re.compile(r"[\w.+-]+/[\w.+-]+")
+_USUAL = {"image": "image/png", "document": "application/pdf", "audio": "audio/wav", "video": "video/mp4"}
+_KINDS: dict[str, Literal["image", "audio", "video"]] = {"image": "image", "audio": "audio", "video": "video"}
+
+
+def uploaded(file_id: str) -> Media | None:
+    """What `upload` told so; None where it is a file of Anthropic's."""
+    if _MARK not in file_id:
+        return None
+    if not file_id.startswith("data:"):
+        return Media("image", url=file_id.partition("#")[0])
+    facts, _, data = file_id.removeprefix("data:").partition(",")
+    mime = facts.partition(";")[0]
+    return Media(_KINDS.get(mime.partition("/")[0], "document"), mime, data)
 
 
 def extra_of(part: Part) -> Opaque | None:
@@ -79,4 +111,8 @@ def _is_carried(block: Raw) -> bool:
     if _FOUND not in bytes(block):
         return False
     fields = any_value(block)
-    return isinstance(fields, dict) and str(fields.get("signature") or "").startswith(_OURS)
+    if not isinstance(fields, dict):
+        return False
+    if fields.get("type") == "container_upload":
+        return _MARK in str(fields.get("file_id") or "")
+    return str(fields.get("signature") or "").startswith(_OURS)

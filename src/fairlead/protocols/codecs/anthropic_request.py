@@ -57,6 +57,7 @@ class Block(Struct):
     source: Source | None = None
     title: str | None = None
     tool_use_id: str | None = None
+    file_id: str | None = None
     content: str | list[Raw] | dict[str, Raw] | None = None
     is_error: bool | None = None
     citations: Raw = NULL
@@ -134,7 +135,7 @@ PARTLY = {"thinking": _names(_Thinking), "output_config": _names(_Output)}
 _request = msgspec.json.Decoder(_Request)
 _kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
-_BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document".split())
+_BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document container_upload".split())
 _RESULT_BLOCKS = frozenset({"text", "image", "document"})  # results hold no results
 _tool = msgspec.json.Decoder(_Tool)
 _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
@@ -231,6 +232,8 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
             return ToolResult(block.tool_use_id, content, bool(block.is_error), given(block.cache_control))
         case "image" | "document" if block.source is not None:
             return _media(block, raw)
+        case "container_upload" if block.file_id is not None:
+            return anthropic_carried.uploaded(block.file_id) or Opaque(NAME, raw)
         case "text" | "thinking" | "redacted_thinking" | "tool_use" | "tool_result" | "image" | "document":
             missing = {
                 "text": "text", "thinking": "thinking", "redacted_thinking": "data", "tool_use": "id or name",

@@ -125,6 +125,12 @@ def opened(signature: str | None) -> Reasoning | Opaque | None:
         return Opaque("", NULL)  # nobody's
 
 
+def carried_size(signature: Any) -> int:
+    """How many bytes a signature carries for other formats, whom they may reach as text; 0 if it is Gemini's own."""
+    carries = isinstance(signature, str) and signature.startswith(_MARKED)
+    return len(signature) * 3 // 4 - len(_MARK) if carries else 0
+
+
 def without_carried(contents: Raw) -> Raw:
     """`contents` as Gemini itself may read them: what was carried for other formats is no signature of its."""
     if _MARKED.encode() not in bytes(contents):

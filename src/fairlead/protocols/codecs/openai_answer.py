@@ -196,9 +196,9 @@ def _told_thoughts(said: _Said) -> Iterator[tuple[Reasoning, int | None]]:
     plain = said.reasoning_content or said.reasoning
     if not details and plain:
         yield Reasoning(plain), None
-    thought = _thought_in(said.content)
-    if thought:
-        yield Reasoning(thought), None
+    spoken = _thought_in(said.content)
+    if spoken:
+        yield Reasoning(spoken), None
 
 
 def _tool_use(id: str | None, function: _Function | None) -> ToolUse:

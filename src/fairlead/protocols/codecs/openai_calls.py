@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Opaque, ToolUse
+from fairlead.protocols.codecs import openai_thoughts
 from fairlead.protocols.envelope import NULL, any_value
 
 NAME = "openai-chat"
@@ -53,6 +54,13 @@ def without(messages: Raw) -> Raw:
         calls = message.get("tool_calls", NULL)
         if _FOUND in bytes(calls):
             message["tool_calls"] = _bare(calls)
+        details = message.get("reasoning_details", NULL)
+        if openai_thoughts.carries(details):
+            left = openai_thoughts.without(details)
+            if left is None:
+                del message["reasoning_details"]
+            else:
+                message["reasoning_details"] = left
     return Raw(msgspec.json.encode(told))
 
 

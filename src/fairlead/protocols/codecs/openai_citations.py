@@ -76,7 +76,7 @@ def _citation(raw: Raw) -> Citation:
     start, end = cited.start_index, cited.end_index
     if start is None or end is None or not 0 <= start <= end:
         start = end = None
-    return Citation(cited.url, cited.title, cited.content, start, end, Opaque(NAME, raw))
+    return Citation(cited.url or None, cited.title, cited.content, start, end, Opaque(NAME, raw))
 
 
 def within(citations: tuple[Citation, ...], begin: int) -> tuple[Citation, ...]:
@@ -114,17 +114,18 @@ def beside(texts: Sequence[Text], annotations: Raw) -> tuple[Text, ...]:
 def encode(citations: Sequence[Citation], begin: int, length: int) -> Iterator[Any]:
     """The annotations that tell `citations` of a text of `length` characters that begins `begin` after its content.
 
-    Those of other formats need an address, and without a place stand at the whole text.
+    Those of other formats without a place stand at the whole text. One without an address (a document that the client
+    gave) has its title and its words, and the address is "": this format has no other annotations.
     """
     for citation in citations:
         if citation.raw is not None and citation.raw.protocol == NAME:
             yield citation.raw.raw
-        elif citation.url is not None:
+        elif citation.url is not None or citation.title is not None or citation.quote is not None:
             placed = citation.start is not None and citation.end is not None
             cited: dict[str, Any] = {
                 "start_index": begin + citation.start if placed else begin,  # type: ignore[operator]
                 "end_index": begin + citation.end if placed else begin + length,  # type: ignore[operator]
-                "url": citation.url,
+                "url": citation.url or "",
                 "title": citation.title or "",
             }
             if citation.quote is not None:

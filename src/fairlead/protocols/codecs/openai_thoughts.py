@@ -18,6 +18,8 @@ _FORMATS: dict[str | None, str] = {"anthropic-messages": "anthropic-claude-v1", 
 _PROTOCOLS = {"anthropic-claude-v1": "anthropic-messages"}
 _OURS = "fairlead:"  # and a protocol's name: of those that nobody else has a word for
 
+_FOUND = b'"' + _OURS.encode()
+
 
 class Detail(Struct, omit_defaults=True):
     """One of `reasoning_details`."""
@@ -32,6 +34,7 @@ class Detail(Struct, omit_defaults=True):
 
 
 _detail = msgspec.json.Decoder(Detail)
+_raws = msgspec.json.Decoder(list[Raw])
 
 
 def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> Iterator[Reasoning]:
@@ -42,6 +45,30 @@ def thoughts(details: list[Raw] | None, plain: str | None, place: str = "") -> I
         yield Reasoning(plain)
     yield from (thought for thought in told if seal_of(thought) is None)
     yield from seals  # what they keep stands beside the text behind them
+
+
+def carries(details: Raw) -> bool:
+    """Whether a client brought thoughts back that are another format's, or look so."""
+    return _FOUND in bytes(details)
+
+
+def without(details: Raw) -> Raw | None:
+    """`details` without what is another format's and nobody else has a word for; None if nothing is left."""
+    try:
+        told = _raws.decode(details)
+    except (msgspec.DecodeError, RecursionError):
+        return details  # no details at all: their provider will say so
+    kept = [raw for raw in told if not _is_carried(raw)]
+    return Raw(msgspec.json.encode(kept)) if kept else None
+
+
+def _is_carried(raw: Raw) -> bool:
+    if _FOUND not in bytes(raw):
+        return False
+    try:
+        return (_detail.decode(raw).format or "").startswith(_OURS)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def read_details(details: list[Raw] | None, place: str = "") -> list[Detail]:

@@ -197,12 +197,18 @@ def owned(raw: Raw) -> Raw:
 
 
 def annotation(told: Citation, length: int) -> Any:
-    """What tells `told` of a text of `length` characters; None if this format cannot: it wants an address."""
+    """What tells `told` of a text of `length` characters; None if there is nothing to tell.
+
+    Without an address it is a document that the client gave, told as a file is: by its name.
+    """
     if told.raw is not None and told.raw.protocol == NAME:
         return told.raw.raw
-    if told.url is None:
-        return None
     placed = told.start is not None and told.end is not None
+    if told.url is None:
+        if told.title is None and told.quote is None:
+            return None
+        index = told.end if placed else length
+        return {"type": "file_citation", "file_id": "", "filename": told.title or "document", "index": index}
     return {
         "type": "url_citation",
         "start_index": told.start if placed else 0,
