@@ -68,6 +68,19 @@ def recordings(
     return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=_ABSENT))]
 
 
+def by_provider(operations: Iterable[str]) -> list[Any]:
+    """Parameters for a test, one for each provider: all its recordings of these operations. Of errors, of any endpoint."""
+    wanted = frozenset(operations)
+    found: dict[str, list[Recording]] = {}
+    for id in _ids():
+        provider, operation, _ = id.split("/")
+        if operation in wanted:
+            found.setdefault(provider, []).append(Recording(id))
+    if found:
+        return [pytest.param(several, id=provider) for provider, several in found.items()]
+    return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=_ABSENT))]
+
+
 def whatever_was_asked(recording: Recording) -> bool:
     """For `recordings` of errors: of each endpoint."""
     return True
