@@ -265,6 +265,18 @@ def test_a_finish_beside_an_unfinished_choice_is_seen() -> None:
     assert summary.finish_reason == "length"
 
 
+def test_the_first_id_counts_and_why_the_first_choice_ended() -> None:
+    def ended(index: int, reason: str, id: str) -> bytes:
+        return event({"id": id, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
+
+    _, summary = seen(ended(1, "stop", "a"), ended(0, "length", "b"), ended(2, "stop", "c"))
+    assert (summary.id, summary.finish_reason) == ("a", "length")
+    choices = [
+        {"text": "x", "index": index, "finish_reason": reason} for index, reason in enumerate(("length", "stop"))
+    ]
+    assert CHAT.summary(json.dumps({"choices": choices}).encode()).finish_reason == "length"
+
+
 @pytest.mark.parametrize("event", [b": OPENROUTER PROCESSING\n\n", b"retry: 3\n\n", b"event: ping\n\n", b"\n\n"])
 def test_comments_and_pings_are_nothing(event: bytes) -> None:
     assert seen(event)[0] == [0]

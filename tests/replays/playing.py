@@ -133,7 +133,8 @@ class Provider:
         answer = play.answer
         status = play.recording.status
         fields = {name: value for name, value in answer.headers.items() if name not in _FRAMING}
-        if "content-type" not in fields:
+        # OpenAI's completions of 2023 streamed as JSON, by their header.
+        if "content-type" not in fields or (answer.framing == "sse" and "json" in fields["content-type"]):
             fields["content-type"] = _TYPES[answer.framing]
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         if not play.streams:

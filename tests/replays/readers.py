@@ -229,7 +229,8 @@ def _responses(told: list[Json], _: Answer) -> Told:
             usage["input_tokens"], usage["output_tokens"], inside.get("cached_tokens") or 0,
             inside.get("cache_write_tokens") or 0, outside.get("reasoning_tokens") or 0,
         )  # fmt: skip
-    id = (told[0].get("response") or whole)["id"]
+    begun = (told[0].get("response") or whole)["id"]
+    id = begun if begun == whole["id"] else None  # Copilot's is another in each event
     return Told(text, "".join(paragraphs), calls, "refusal" if refused else reason, count, id, whole["model"])
 
 

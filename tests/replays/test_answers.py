@@ -117,7 +117,7 @@ async def passed(asker: Asker, play: Played) -> list[str]:
     if play.streams and play.format in ("openai-chat", "openai-completions"):
         body = {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
     status, answer = await asker.ask(play.format, f"at-{play.format}/{play.model}", body, streams=play.streams)
-    if play.recording.status >= 400:
+    if play.recording.status >= 400 or (failed(play.answer) and status != 200):
         return failures.differences(play.format, play, status, answer)
     if status != 200:
         return [f"{status} {answer.body[:300]!r}"]

@@ -205,6 +205,7 @@ def _with_usage(fields: dict[str, Raw]) -> Raw:
 class _Choice(Struct):
     """Of a chunk or a whole answer, chat or not: what tells content from mere opening."""
 
+    index: Raw = NULL
     delta: dict[str, Raw] | None = None
     text: str | None = None
     finish_reason: str | None = None
@@ -318,15 +319,18 @@ def understood(payload: bytes, what: str) -> _Chunk:
     return chunk
 
 
+_FIRST = frozenset({b"null", b"0"})
+
+
 def note(summary: Summary, chunk: _Chunk) -> None:
-    """Write down what `chunk` says of its answer."""
-    if chunk.id:
+    """Write down what `chunk` says of its answer: the first id, and why it ended, its first choice before all."""
+    if chunk.id and summary.id is None:
         summary.id = chunk.id
     if chunk.model:
         summary.model = chunk.model
     usage = openai_usage.decode(chunk.usage)
     for choice in chunk.choices or ():
-        if choice.finish_reason:
+        if choice.finish_reason and (summary.finish_reason is None or bytes(choice.index) in _FIRST):
             summary.finish_reason = choice.finish_reason
         usage = usage or openai_usage.decode(choice.usage)
     if usage is None and chunk.x_groq is not None:
