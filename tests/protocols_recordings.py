@@ -69,7 +69,7 @@ def recordings(
 
 
 def by_provider(operations: Iterable[str]) -> list[Any]:
-    """Parameters for a test, one for each provider: all its recordings of these operations. Of errors, of any endpoint."""
+    """Parameters for a test, one for each provider: all its recordings of these operations, errors of any endpoint."""
     wanted = frozenset(operations)
     found: dict[str, list[Recording]] = {}
     for id in _ids():

@@ -176,7 +176,7 @@ def test_a_stream_is_its_text(dialect: OpenAICompletions, include_usage: bool) -
 def test_a_recorded_answer_is_summarised(recording: Recording) -> None:
     told, answer = COMPLETIONS.summary(recording.response), recording.whole["response"]["body"]
     assert (told.id, told.model) == (answer["id"], answer["model"])
-    assert told.finish_reason == answer["choices"][-1]["finish_reason"]
+    assert told.finish_reason == answer["choices"][0]["finish_reason"]
     assert told.usage is not None
     assert told.usage.output_tokens == answer["usage"].get("completion_tokens", 0)
 

@@ -24,8 +24,8 @@ CLIENTS = {
     "gemini": "/v1beta/models/{model}",
 }
 PROVIDERS = (
-    *CLIENTS, "openai-completions", "bedrock-converse", "bedrock-invoke", "cohere-chat", "cohere-chat-v1", "ollama-chat",
-    "ollama-generate",
+    *CLIENTS, "openai-completions", "bedrock-converse", "bedrock-invoke", "cohere-chat", "cohere-chat-v1",
+    "ollama-chat", "ollama-generate",
 )  # fmt: skip
 _KINDS = {"json": "body", "sse": "sse", "ndjson": "ndjson", "aws": "eventstream_b64"}
 # Endings of a path → the format that is spoken there.
@@ -59,10 +59,7 @@ class Played(NamedTuple):
     def answer(self) -> Answer:
         response = self.recording.whole["response"]
         framing = next((name for name, key in _KINDS.items() if key in response), "json")
-        if framing == "aws":
-            body = base64.b64decode(response["eventstream_b64"])
-        else:
-            body = self.recording.response
+        body = base64.b64decode(response["eventstream_b64"]) if framing == "aws" else self.recording.response
         headers = {name.lower(): str(value) for name, value in response.get("headers", {}).items()}
         return Answer(framing, body, headers)  # type: ignore[arg-type]
 
@@ -94,7 +91,7 @@ class Provider:
 
     def __init__(self, plays: list[Played]) -> None:
         self.plays = plays
-        self.asked: tuple[str, dict[str, str], bytes] = ("", {}, b"")
+        self.asked: tuple[str, dict[str, str], bytes] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:

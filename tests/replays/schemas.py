@@ -1,7 +1,6 @@
 """Whether an answer is valid by its format's published schema: OpenAI's description, the vendors' own SDKs."""
 
 import re
-from functools import cache
 from typing import Any
 
 import anthropic.types as anthropic_sdk
@@ -41,17 +40,17 @@ _known: dict[tuple[str, bool, str], list[str]] = {}
 
 def _faults(format: str, value: Any, *, streamed: bool) -> list[str]:
     """Values that differ in what they say, but not in their shape, are equally valid: one of them is looked at."""
-    key = format, streamed, repr(_shape(value))
+    key = format, streamed, repr(shape(value))
     if key not in _known:
         _known[key] = _looked_at(format, value, streamed=streamed)
     return _known[key]
 
 
-def _shape(value: Any) -> Any:
+def shape(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _shape(each) for name, each in value.items()}
+        return {name: shape(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_shape(each) for each in value]
+        return [shape(each) for each in value]
     if isinstance(value, str):
         return value if _WORD.fullmatch(value) else "a text"
     return type(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -103,8 +102,3 @@ def _blocks(told: list[Any], kinds: list[str]) -> list[str]:
             if event["type"] == "content_block_stop":
                 open_block = None
     return []
-
-
-@cache
-def never() -> None:
-    """Nothing."""
