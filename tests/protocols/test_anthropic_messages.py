@@ -770,6 +770,14 @@ def test_what_other_formats_keep_comes_back_with_the_clients_next_turn(streams: 
     assert sent.dropped == ("reasoning", "thoughtSignature")
 
 
+def test_only_users_show_pictures():
+    drawn = Message("assistant", (Text("Here."), Media("image", "image/png", data="AA==")))
+    request = Request("m", (Message("user", (Text("Draw."),)), drawn, Message("user", (Text("More."),))))
+    sent = FORMAT.encode_request(request, default_max_tokens=1)
+    assert msgspec.json.decode(sent.body)["messages"][1]["content"] == [{"type": "text", "text": "Here."}]
+    assert sent.dropped == ("image",)
+
+
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize(
     "picture",

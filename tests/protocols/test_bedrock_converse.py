@@ -774,6 +774,12 @@ def test_media_that_cannot_be_said_are_refused(media: Media) -> None:
     assert caught.value.param == "messages"
 
 
+def test_only_users_show_pictures() -> None:
+    drawn = Message("assistant", (Text("Here."), Media("image", "image/png", data="AA==")))
+    body, dropped = asked(Request(CLAUDE, (USER, drawn)))
+    assert (body["messages"][1]["content"], dropped) == ([{"text": "Here."}], ("image",))
+
+
 def test_no_two_documents_share_a_name() -> None:
     one, other = (
         Media("document", "text/plain", data="aGk="),

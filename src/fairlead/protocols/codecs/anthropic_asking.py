@@ -87,7 +87,17 @@ def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
     shape = request.response_format
     if shape is not None and shape.kind == "json_schema" and shape.schema is None:
         found.add("response_format")
-    return found.union(foreign(request.extra, NAME), _unsaid_instructions(request.messages))
+    return found.union(foreign(request.extra, NAME), _unsaid_instructions(request.messages), _shown(request.messages))
+
+
+def _shown(messages: Iterable[Message]) -> Iterator[str]:
+    """Kinds of what a model made besides words: only users may show something.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/vision
+    """
+    for message in messages:
+        if message.role == "assistant":
+            yield from (part.kind for part in message.parts if isinstance(part, Media))
 
 
 def _unsaid_instructions(messages: Iterable[Message]) -> Iterator[str]:
@@ -121,7 +131,8 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     for message in messages:
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = [block for block in map(encoded_block, message.parts) if block is not None]
+        parts = [part for part in message.parts if role == "user" or not isinstance(part, Media)]
+        blocks = [block for block in map(encoded_block, parts) if block is not None]
         if not blocks:
             continue
         if turns and turns[-1]["role"] == role:

@@ -165,6 +165,10 @@ class Teller:
                 turns.append(_Turn(role))
             turn = turns[-1]
             for part in message.parts:
+                if isinstance(part, Media) and role == "assistant":
+                    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html
+                    self.dropped.add(part.kind)
+                    continue
                 first = isinstance(part, ToolResult) and role == "user"
                 (turn.results if first else turn.others).extend(self._blocks(part))
         told = [{"role": turn.role, "content": turn.results + turn.others} for turn in _taken(turns)]
