@@ -228,7 +228,7 @@ async def playing(folder: Path, plays: list[Played]) -> AsyncIterator[tuple[Aske
             'models_path = ""\n'
             for name in PROVIDERS
         )
-        async with gateway(folder, rows) as running:
+        async with gateway(folder, f"[media]\nfetch = false\n{rows}") as running:
             asker = Asker(running)
             try:
                 yield asker, provider
