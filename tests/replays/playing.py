@@ -23,6 +23,7 @@ CLIENTS = {
     "anthropic-messages": "/v1/messages",
     "gemini": "/v1beta/models/{model}",
 }
+COUNTS = {"openai-responses": "/input_tokens", "anthropic-messages": "/count_tokens", "gemini": ":countTokens"}
 PROVIDERS = (
     *CLIENTS, "openai-completions", "bedrock-converse", "bedrock-invoke", "cohere-chat", "cohere-chat-v1",
     "ollama-chat", "ollama-generate",
@@ -34,7 +35,8 @@ _PATHS = {
     ":generateContent": "gemini", ":streamGenerateContent": "gemini", "/converse": "bedrock-converse",
     "/converse-stream": "bedrock-converse", "/invoke": "bedrock-invoke",
     "/invoke-with-response-stream": "bedrock-invoke", "/v2/chat": "cohere-chat", "/v1/chat": "cohere-chat-v1",
-    "/api/chat": "ollama-chat", "/api/generate": "ollama-generate", "/completions": "openai-completions",
+    "/input_tokens": "openai-responses", "/count_tokens": "anthropic-messages", ":countTokens": "gemini",
+    "/count-tokens": "bedrock-converse", "/api/chat": "ollama-chat", "/api/generate": "ollama-generate", "/completions": "openai-completions",
 }  # fmt: skip
 _SIZES = (1 << 20, 1000, 337, 61)  # of the pieces in which streams are sent; and 7, of short ones
 _SHORT = 4000
@@ -161,7 +163,9 @@ _TYPES = {
 
 
 def _model_of(path: str, body: bytes) -> str:
-    found = re.search(r"/models?/([^/]+?)(?::(?:stream)?[gG]enerateContent|/converse|/invoke)", path)
+    found = re.search(
+        r"/models?/([^/]+?)(?::(?:stream)?[gG]enerateContent|:countTokens|/converse|/invoke|/count-tokens)", path
+    )
     return found[1] if found is not None else str(json.loads(body)["model"])
 
 
@@ -177,10 +181,15 @@ class Asker:
         self.running = running
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, client: str, model: str, body: dict[str, Any], *, streams: bool) -> tuple[int, Answer]:
-        """Status and body of what is answered to `body`, spelt in the format `client`."""
+    async def ask(
+        self, client: str, model: str, body: dict[str, Any], *, streams: bool = False, counts: bool = False
+    ) -> tuple[int, Answer]:
+        """Status and body of what is answered to `body`, spelt in the format `client`. `counts`: how long it is."""
         path = CLIENTS.get(client, "/v1/completions").format(model=model)
-        if client == "gemini":
+        if counts:
+            path += COUNTS[client]
+            body = body if client == "gemini" else {**body, "model": model}
+        elif client == "gemini":
             path += ":streamGenerateContent?alt=sse" if streams else ":generateContent"
         else:
             body = {**body, "model": model}
