@@ -866,6 +866,24 @@ def test_a_thought_that_is_a_part_of_the_content_is_a_thought(thinking: Any) -> 
     assert streamed(*pieces).parts == (Reasoning("hmhm"), Text("x"))
 
 
+@pytest.mark.parametrize("picture", [Media("image", "image/png", data="AA=="), Media("image", url="https://a/b.png")])
+def test_a_picture_that_a_model_drew_is_shown_as_openrouter_shows_it(picture: Media) -> None:
+    response = Response("c", "m", (Text("Look:"), picture), "stop", created=5)
+    body = CHAT.encode_response(response)
+    assert openai_spec().errors("CreateChatCompletionResponse", json.loads(body)) == []
+    assert CHAT.decode_response(body).parts == response.parts
+    stream = encoded(tell(response))
+    assert openai_spec().stream_errors("CreateChatCompletionStreamResponse", stream.decode()) == []
+    assert fold(decoded(raw_events(CHAT, stream))).parts == response.parts
+
+
+@pytest.mark.parametrize("odd", [None, 1, {}, {"image_url": 1}, {"image_url": {}}, {"image_url": {"url": ""}}])
+def test_a_picture_of_an_odd_shape_is_nobodys(odd: Any) -> None:
+    (part,) = streamed(delta(images=[odd]), delta("stop")).parts
+    assert isinstance(part, Opaque)
+    assert streamed(delta(content="x", images=odd), delta("stop")).parts == text("x")
+
+
 @pytest.mark.parametrize("thinking", [None, 1, {}, [1, None, {"text": 2}], []])
 def test_a_thought_of_an_odd_shape_is_none(thinking: Any) -> None:
     assert streamed(delta(content=[{"type": "thinking", "thinking": thinking}]), delta("stop")).parts == ()

@@ -36,7 +36,8 @@ _PATHS = {
     "/converse-stream": "bedrock-converse", "/invoke": "bedrock-invoke",
     "/invoke-with-response-stream": "bedrock-invoke", "/v2/chat": "cohere-chat", "/v1/chat": "cohere-chat-v1",
     "/input_tokens": "openai-responses", "/count_tokens": "anthropic-messages", ":countTokens": "gemini",
-    "/count-tokens": "bedrock-converse", "/api/chat": "ollama-chat", "/api/generate": "ollama-generate", "/completions": "openai-completions",
+    "/count-tokens": "bedrock-converse", "/api/chat": "ollama-chat", "/api/generate": "ollama-generate",
+    "/completions": "openai-completions",
 }  # fmt: skip
 _SIZES = (1 << 20, 1000, 337, 61)  # of the pieces in which streams are sent; and 7, of short ones
 _SHORT = 4000
@@ -162,10 +163,11 @@ _TYPES = {
 }  # fmt: skip
 
 
+_MODEL = re.compile(r"/models?/([^/]+?)(?::(?:stream)?[gG]enerateContent|:countTokens|/converse|/invoke|/count-tokens)")
+
+
 def _model_of(path: str, body: bytes) -> str:
-    found = re.search(
-        r"/models?/([^/]+?)(?::(?:stream)?[gG]enerateContent|:countTokens|/converse|/invoke|/count-tokens)", path
-    )
+    found = _MODEL.search(path)
     return found[1] if found is not None else str(json.loads(body)["model"])
 
 

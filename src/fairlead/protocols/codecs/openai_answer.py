@@ -1,10 +1,11 @@
 """Answers of chat completions, whole and streamed: their JSON, and our words for it.
 
 https://platform.openai.com/docs/api-reference/chat/object and …/chat-streaming. What other servers add is read where
-many of them agree: `reasoning_content`, `reasoning`, `reasoning_details`.
+many of them agree: `reasoning_content`, `reasoning`, `reasoning_details`, `images`.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -18,6 +19,7 @@ from fairlead.chat import (
     Event,
     Finish,
     FinishReason,
+    Media,
     Opaque,
     Part,
     PartDelta,
@@ -76,6 +78,7 @@ class _Said(Struct):
     tool_calls: list[_Call] | None = None
     function_call: _Function | None = None
     annotations: Raw = NULL
+    images: Raw = NULL
 
 
 class _Choice(Struct):
@@ -170,6 +173,7 @@ def _said(message: _Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
     citations = openai_citations.decode(message.annotations)
     if text or citations:
         yield Text(text, citations=citations or sources)
+    yield from _images(message.images)
     for call in message.tool_calls or ():
         yield structs.replace(_tool_use(call.id, call.function), extra=openai_calls.decode(call.extra_content))
     if message.function_call is not None and message.function_call.name:
@@ -218,6 +222,49 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     return content or ""
 
 
+class _Address(Struct):
+    url: str = ""
+
+
+class _Image(Struct):
+    image_url: _Address | None = None
+
+
+_raws = msgspec.json.Decoder(list[Raw])
+_read_image = msgspec.json.Decoder(_Image)
+_DATA = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
+
+
+def _images(told: Raw) -> list[Part]:
+    if bytes(told)[:1] != b"[":
+        return []
+    try:
+        return list(map(_image, _raws.decode(told)))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return []
+
+
+def _image(raw: Raw) -> Part:
+    """What a model drew, as OpenRouter tells it. https://openrouter.ai/docs/features/multimodal/image-generation"""
+    try:
+        address = (_read_image.decode(raw).image_url or _Address()).url
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        address = ""
+    if not address:
+        return Opaque(openai_citations.NAME, Raw(bytes(raw)))
+    found = _DATA.match(address)
+    return Media("image", found[1], data=address[found.end() :]) if found else Media("image", url=address)
+
+
+def _told_image(part: Media) -> dict[str, Any]:
+    address = part.url or f"data:{part.mime or 'image/png'};base64,{part.data or ''}"
+    return {"type": "image_url", "image_url": {"url": address}}
+
+
+def _is_image(part: Part) -> bool:
+    return isinstance(part, Media) and part.kind == "image" and (part.data or part.url) is not None
+
+
 def _thought_in(content: str | list[dict[str, Any]] | None) -> str:
     """Mistral tells what it thought as parts of the content, whose `thinking` is a text or parts again.
 
@@ -245,6 +292,9 @@ def encode(response: Response) -> bytes:
     annotations = openai_citations.encoded(texts)
     if annotations:
         message["annotations"] = annotations
+    images = [_told_image(part) for part in response.parts if isinstance(part, Media) and _is_image(part)]
+    if images:
+        message["images"] = images
     reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
     kept = [part.extra for part in texts if part.extra is not None and part.extra.protocol != openai_calls.NAME]
     if reasoning:
@@ -278,7 +328,7 @@ class Decoder:
         self._started = False
         self._next = 0  # index of the next part
         self._open: int | None = None  # the open Text or Reasoning
-        self._open_kind: type[Text] | type[Reasoning] = Text
+        self._open_kind: type[Part] = Text
         self._number: int | None = None  # `index` of the open Reasoning among the details
         self._sources: tuple[Raw, Raw] = (NULL, NULL)  # told beside the choices, again in each chunk
         self._cites = False  # something was cited
@@ -361,6 +411,9 @@ class Decoder:
             assert self._open is not None
             self._said_so_far += len(text)
             yield PartDelta(self._open, text, citations=openai_citations.within(citations, self._began))
+        for image in _images(said.images):
+            yield from self._begin(image)
+            yield from self._close()
         for call in said.tool_calls or ():
             yield from self._call(call)
         if said.function_call is not None and (said.function_call.name or said.function_call.arguments):
@@ -383,7 +436,7 @@ class Decoder:
             return False
         return self._number is not None or bool(thought.text)
 
-    def _begin(self, part: Text | Reasoning) -> Iterator[Event]:
+    def _begin(self, part: Part) -> Iterator[Event]:
         yield from self._close()
         self._open, self._open_kind = self._next, type(part)
         self._next += 1
@@ -530,6 +583,8 @@ class Encoder:
             case Text(text=text, citations=citations, extra=extra):
                 self._cited[index] = _Cited(self._content)
                 return self._seal(extra) + self._text(index, text, citations)
+            case Media() if _is_image(part):
+                return self._told(_encode({"images": [_told_image(part)]}))
         return b""
 
     def _text(self, index: int, text: str, citations: tuple[Citation, ...]) -> bytes:
