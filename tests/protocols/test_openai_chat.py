@@ -872,6 +872,9 @@ def test_a_picture_that_a_model_drew_is_shown_as_openrouter_shows_it(picture: Me
     body = CHAT.encode_response(response)
     assert openai_spec().errors("CreateChatCompletionResponse", json.loads(body)) == []
     assert CHAT.decode_response(body).parts == response.parts
+    messages = [{"role": "user", "content": "?"}, json.loads(body)["choices"][0]["message"]]
+    again = json.dumps({"model": "m", "messages": messages}).encode()
+    assert CHAT.decode_request(again).messages[1].parts == response.parts
     stream = encoded(tell(response))
     assert openai_spec().stream_errors("CreateChatCompletionStreamResponse", stream.decode()) == []
     assert fold(decoded(raw_events(CHAT, stream))).parts == response.parts

@@ -5,7 +5,6 @@ many of them agree: `reasoning_content`, `reasoning`, `reasoning_details`, `imag
 """
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -20,7 +19,6 @@ from fairlead.chat import (
     Finish,
     FinishReason,
     Media,
-    Opaque,
     Part,
     PartDelta,
     PartEnd,
@@ -34,7 +32,7 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import sse
-from fairlead.protocols.codecs import openai_calls, openai_citations, openai_errors, openai_usage
+from fairlead.protocols.codecs import openai_calls, openai_citations, openai_errors, openai_images, openai_usage
 from fairlead.protocols.codecs.openai_thoughts import encoded_seal, encoded_thought, read_details, thought_of, thoughts
 from fairlead.protocols.counting import latest
 from fairlead.protocols.envelope import NULL, given
@@ -173,7 +171,7 @@ def _said(message: _Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
     citations = openai_citations.decode(message.annotations)
     if text or citations:
         yield Text(text, citations=citations or sources)
-    yield from _images(message.images)
+    yield from openai_images.decode(message.images)
     for call in message.tool_calls or ():
         yield structs.replace(_tool_use(call.id, call.function), extra=openai_calls.decode(call.extra_content))
     if message.function_call is not None and message.function_call.name:
@@ -222,49 +220,6 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     return content or ""
 
 
-class _Address(Struct):
-    url: str = ""
-
-
-class _Image(Struct):
-    image_url: _Address | None = None
-
-
-_raws = msgspec.json.Decoder(list[Raw])
-_read_image = msgspec.json.Decoder(_Image)
-_DATA = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
-
-
-def _images(told: Raw) -> list[Part]:
-    if bytes(told)[:1] != b"[":
-        return []
-    try:
-        return list(map(_image, _raws.decode(told)))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return []
-
-
-def _image(raw: Raw) -> Part:
-    """What a model drew, as OpenRouter tells it. https://openrouter.ai/docs/features/multimodal/image-generation"""
-    try:
-        address = (_read_image.decode(raw).image_url or _Address()).url
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        address = ""
-    if not address:
-        return Opaque(openai_citations.NAME, Raw(bytes(raw)))
-    found = _DATA.match(address)
-    return Media("image", found[1], data=address[found.end() :]) if found else Media("image", url=address)
-
-
-def _told_image(part: Media) -> dict[str, Any]:
-    address = part.url or f"data:{part.mime or 'image/png'};base64,{part.data or ''}"
-    return {"type": "image_url", "image_url": {"url": address}}
-
-
-def _is_image(part: Part) -> bool:
-    return isinstance(part, Media) and part.kind == "image" and (part.data or part.url) is not None
-
-
 def _thought_in(content: str | list[dict[str, Any]] | None) -> str:
     """Mistral tells what it thought as parts of the content, whose `thinking` is a text or parts again.
 
@@ -292,7 +247,8 @@ def encode(response: Response) -> bytes:
     annotations = openai_citations.encoded(texts)
     if annotations:
         message["annotations"] = annotations
-    images = [_told_image(part) for part in response.parts if isinstance(part, Media) and _is_image(part)]
+    drawn = [part for part in response.parts if isinstance(part, Media) and openai_images.is_shown(part)]
+    images = [openai_images.encode(part) for part in drawn]
     if images:
         message["images"] = images
     reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
@@ -411,7 +367,7 @@ class Decoder:
             assert self._open is not None
             self._said_so_far += len(text)
             yield PartDelta(self._open, text, citations=openai_citations.within(citations, self._began))
-        for image in _images(said.images):
+        for image in openai_images.decode(said.images):
             yield from self._begin(image)
             yield from self._close()
         for call in said.tool_calls or ():
@@ -583,8 +539,8 @@ class Encoder:
             case Text(text=text, citations=citations, extra=extra):
                 self._cited[index] = _Cited(self._content)
                 return self._seal(extra) + self._text(index, text, citations)
-            case Media() if _is_image(part):
-                return self._told(_encode({"images": [_told_image(part)]}))
+            case Media() if openai_images.is_shown(part):
+                return self._told(_encode({"images": [openai_images.encode(part)]}))
         return b""
 
     def _text(self, index: int, text: str, citations: tuple[Citation, ...]) -> bytes:

@@ -26,7 +26,7 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.codecs import carried, openai_calls, openai_citations
+from fairlead.protocols.codecs import carried, openai_calls, openai_citations, openai_images
 from fairlead.protocols.codecs.openai_thoughts import seal_of, thoughts
 from fairlead.protocols.envelope import NULL, given, left_over, typed
 
@@ -88,6 +88,7 @@ class _Message(Struct):
     reasoning: str | None = None
     reasoning_details: list[Raw] | None = None
     annotations: Raw = NULL
+    images: Raw = NULL  # that it drew before
     audio: Raw = NULL  # that it said before: {"id": …}
 
 
@@ -247,6 +248,7 @@ def _said(message: _Message, place: str) -> Iterator[Part]:
     yield from thoughts(message.reasoning_details, message.reasoning_content or message.reasoning, place)
     said = [*_content(message.content, place), *([Text(message.refusal)] if message.refusal else [])]
     yield from _with_citations(said, message.annotations)
+    yield from (part for part in openai_images.decode(message.images) if isinstance(part, Media))
     if bytes(message.audio)[:1] == b"{":
         yield Opaque(NAME, Raw(b'{"audio":%b}' % bytes(message.audio)))
     for index, raw in enumerate(message.tool_calls or ()):
