@@ -84,5 +84,7 @@ async def test_a_recorded_request_is_told_in_every_format(
         for recording, client, body, streams in requests(recordings)
         if client != outbound
         for fault in await told(stage, outbound, client, body, streams=streams)
+        # What its own provider refused may be wrong here too.
+        if recording.status < 400 or fault[:1] in "45"
     ]
     assert found == []
