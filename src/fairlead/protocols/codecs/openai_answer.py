@@ -19,6 +19,7 @@ from fairlead.chat import (
     Finish,
     FinishReason,
     Media,
+    Opaque,
     Part,
     PartDelta,
     PartEnd,
