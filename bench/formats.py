@@ -98,7 +98,12 @@ async def pairs(folder: Path) -> list[Pair]:
             body = answered(provider)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             micros = await calls.whole(
-                folder / f"{client} {provider}", asked(client), head + body, path=PATHS[client], protocol=provider
+                folder / f"{client} {provider}",
+                asked(client),
+                head + body,
+                path=PATHS[client],
+                protocol=provider,
+                turns=5,
             )
             found.append(Pair(client, provider, micros))
     return found

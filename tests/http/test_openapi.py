@@ -163,7 +163,7 @@ def test_what_is_under_v1_is_under_api_v1() -> None:
 def test_requests_may_have_fields_that_nobody_knows() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     requests = [name for name in schemas if name.endswith("Request")]
-    assert len(requests) == 6
+    assert len(requests) == 7
     assert [name for name in schemas if "additionalProperties" in schemas[name]] == []
     for name in requests:
         checked = [field for field, schema in schemas[name]["properties"].items() if PASSED not in schema]
@@ -297,6 +297,8 @@ def asks(path: str, model: str = "sim/echo", **fields: Any) -> bytes:
     match path.removeprefix("/api").removeprefix("/v1"):
         case "/completions":
             told: dict[str, Any] = {"model": model, "prompt": "hello there", "max_tokens": 500}
+        case "/complete":
+            told = {"model": model, "prompt": "\n\nHuman: hello there\n\nAssistant:", "max_tokens_to_sample": 500}
         case "/responses" | "/responses/input_tokens":
             told = {"model": model, "input": [ASKED], "max_output_tokens": 500}
         case "/chat/completions" | "/messages" | "/messages/count_tokens":
@@ -702,7 +704,7 @@ def narrowed(mode: str) -> dict[str, Any]:
 # What the gateway checks of a request, by the names of the shapes.
 CHECKED = (
     "ChatRequest", "CompletionRequest", "MessagesRequest", "ResponsesRequest", "GenerateContentRequest",
-    "CountTokensRequest", "ChatMessage", "Turn", "InputItem", "Content", "GenerationConfig",
+    "CountTokensRequest", "CompleteRequest", "ChatMessage", "Turn", "InputItem", "Content", "GenerationConfig",
 )  # fmt: skip
 
 
@@ -726,7 +728,10 @@ def only_what_the_simulator_understands(schemas: dict[str, Any]) -> None:
         fields = {"role": {"enum": roles}, field: content}
         schemas[name] |= {"properties": fields, "required": list(fields), "additionalProperties": False}
         schemas[name].pop("propertyNames", None)
-    for name in ("ChatRequest", "CompletionRequest", "MessagesRequest", "ResponsesRequest", "GenerationConfig"):
+    for name in (
+        "ChatRequest", "CompletionRequest", "MessagesRequest", "CompleteRequest", "ResponsesRequest",
+        "GenerationConfig",
+    ):  # fmt: skip
         for field in TOKENS & set(schemas[name]["properties"]):
             schemas[name]["properties"][field] = {"enum": [0, 1, 500, 10**30]}  # 5.0 is one in JSON Schema
     items = {"$ref": "#/components/schemas/InputItem"}
@@ -740,7 +745,7 @@ def only_what_the_simulator_understands(schemas: dict[str, Any]) -> None:
     schemas["CountTokensRequest"]["required"] = ["contents"]
 
 
-TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"}
+TOKENS = set("max_tokens max_completion_tokens max_output_tokens maxOutputTokens max_tokens_to_sample".split())
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from msgspec import Struct
 from fairlead import __version__
 from fairlead.http.openapi import shapes
 from fairlead.http.openapi.calls import (
+    anthropic_completions,
     anthropic_messages,
     described,
     gemini,
@@ -24,6 +25,7 @@ from fairlead.http.openapi.pieces import HEADERS, PARAMETERS, Schema
 from fairlead.http.openapi.process import documentation, process
 from fairlead.http.openapi.reading import reading, reading_as_gemini
 from fairlead.http.openapi.refusals import DIALECTS, refusals
+from fairlead.http.openapi.shapes import anthropic_completions as of_complete
 from fairlead.http.openapi.shapes import anthropic_messages as of_anthropic
 from fairlead.http.openapi.shapes import errors, models, usage
 from fairlead.http.openapi.shapes import gemini as of_gemini
@@ -34,14 +36,15 @@ from fairlead.http.openapi.shapes import process as of_process
 from fairlead.http.openapi.streams import EVENTS
 
 _SHAPES = (
-    shapes, of_chat, of_responses, of_completions, of_anthropic, of_gemini, errors, models, usage, of_process,
+    shapes, of_chat, of_responses, of_completions, of_anthropic, of_complete, of_gemini, errors, models, usage,
+    of_process,
 )  # fmt: skip
-_OPENAI = (openai_chat, openai_responses, anthropic_messages, openai_completions)
+_OPENAI = (openai_chat, openai_responses, anthropic_messages, openai_completions, anthropic_completions)
 _FORMATS = {"/v1": _OPENAI, "/api/v1": _OPENAI, "/v1beta": (gemini,)}
 _TAG_OF = {"/v1": "Calls", "/api/v1": "OpenRouter", "/v1beta": "Gemini"}
 _INTRODUCTION = """\
-**Dialects.** `/v1` speaks OpenAI's, `/v1/messages` Anthropic's, and `/v1beta` Gemini's. All of `/v1` is under
-`/api/v1`, too, in OpenRouter's dialect where that is another one. Elsewhere a request with the header
+**Dialects.** `/v1` speaks OpenAI's, `/v1/messages` and `/v1/complete` Anthropic's, `/v1beta` Gemini's. All of `/v1` is
+under `/api/v1`, too, in OpenRouter's dialect where that is another one. Elsewhere a request with the header
 `anthropic-version` gets Anthropic's models and errors. Every model can be asked for in every dialect.
 
 **Keys** are sent as `Authorization: Bearer fl-…`, as `x-api-key: fl-…` or as `x-goog-api-key: fl-…`; below `/v1beta`

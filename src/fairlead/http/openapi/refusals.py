@@ -52,10 +52,10 @@ def of_provider(error: errors.UpstreamError, provider: str = "openai") -> errors
 _EXAMPLES: tuple[tuple[str, str, errors.FairleadError], ...] = (
     ("cro", "The request cannot be read", errors.InvalidRequest("The request is not HTTP/1.1 (InvalidMethod).")),
     ("r", "A parameter is wrong", errors.InvalidRequest("'limit' must be a number from 1 to 1000.", param="limit")),
-    ("c", "No provider serves this",
+    ("c", "No provider can be told all of it",
      errors.InvalidRequest(
-         "No provider of the model 'claude-sonnet-4-5' serves completions. Ask for it through /v1/chat/completions or"
-         " /v1/messages.", param="model", code="not_supported")),
+         "No provider of this model can be told all of the request, as 'provider.require_parameters' demands."
+         " What cannot be said: logit_bias.", param="provider.require_parameters", code="not_supported")),
     ("c", "The provider refuses it",
      of_provider(errors.UpstreamRefused("Invalid value for 'temperature'.", param="temperature"))),
     ("c", "The provider refuses the content",

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from fairlead.http.openapi.pieces import STRING, Schema, one_of, ref
 from fairlead.http.openapi.shapes import (
+    anthropic_completions,
     anthropic_messages,
     errors,
     gemini,
@@ -38,6 +39,14 @@ EVENTS = {
         "One server-sent event. The last one is `message_stop` or `error`. Lines that begin with `:` are signs of"
         " life.",
         *anthropic_messages.MESSAGE_EVENTS,
+        errors.AnthropicError,
+        named=True,
+    ),
+    "CompleteEvent": _event(
+        "One server-sent event. The last one has a `stop_reason`, or is `error`. Lines that begin with `:` are signs of"
+        " life.",
+        anthropic_completions.Complete,
+        anthropic_messages.Ping,
         errors.AnthropicError,
         named=True,
     ),

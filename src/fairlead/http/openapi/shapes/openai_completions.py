@@ -22,9 +22,9 @@ from fairlead.http.openapi.shapes.openai_chat import CompletionUsage, Reason
 
 
 class CompletionRequest(Struct, kw_only=True):
-    """A completion of the older kind; it is never translated. Checked here are `model`, `prompt`, `stream`,
-    `stream_options`, `max_tokens`, and that no field is one of these in other capitals. All other fields go to the
-    provider as they are."""
+    """A completion of the older kind. Checked here are `model`, `prompt`, `stream`, `stream_options`, `max_tokens`, and
+    that no field is one of these in other capitals. All other fields go to the provider as they are; where it serves no
+    completions, a prompt of one text is said as the user's words, and what there is no word for is left out."""
 
     model: ModelName = UNSET
     prompt: Annotated[
