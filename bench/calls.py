@@ -114,7 +114,7 @@ async def calling(
     clients = [Edge(listening, listening._config, listening._state, loop) for _ in range(CLIENTS)]
     for client in clients:
         client.connection_made(wire)  # type: ignore[arg-type]
-    head = (HEAD.replace(*ORIGIN) if server else HEAD).replace(CHAT.encode(), path.encode())
+    head = (HEAD.replace(*ORIGIN) if server else HEAD).replace(CHAT.encode(), path.replace("%", "%%").encode())
     number = 0
 
     async def turn() -> None:
@@ -124,11 +124,14 @@ async def calling(
         for client in clients:
             client.data_received(asked)
         await asyncio.sleep(0)
-        while len(upstream) < CLIENTS:  # noqa: ASYNC110
+        while len(upstream) < CLIENTS:
+            assert not wire.written.startswith(b"HTTP/1.1 4"), wire.written
             await asyncio.sleep(0)
         for connection in upstream:
             connection.data_received(answer)
         await asyncio.sleep(0)
+        while any(client.current is not None for client in clients):
+            await asyncio.sleep(0)
 
     async def pour() -> None:
         for connection in upstream:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvloop
+from msgspec import Raw
 
 import calls
 from fairlead.app import WIRES
@@ -22,14 +23,13 @@ PATHS = {
     "anthropic-messages": "/v1/messages",
     "gemini": "/v1beta/models/lab%2Fmock:generateContent",
 }
-SCHEMA = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "description": "The city"}, "days": {"type": "integer"}},
-    "required": ["city"],
-}
+SCHEMA = Raw(
+    b'{"type":"object","properties":{"city":{"type":"string","description":"The city"},"days":{"type":"integer"}},'
+    b'"required":["city"]}'
+)
 TOOLS = (
-    Tool("weather", "The weather of a city for some days", json.dumps(SCHEMA).encode()),
-    Tool("time", "The local time of a city", json.dumps(SCHEMA).encode()),
+    Tool("weather", "The weather of a city for some days", SCHEMA),
+    Tool("time", "The local time of a city", SCHEMA),
 )
 SAID = (
     Message("system", (Text("You answer questions of travellers, briefly and kindly. " * 16),)),

@@ -304,9 +304,10 @@ class ConnectFailed(UpstreamError):
 
 
 class UpstreamBroken(UpstreamError):
-    """`message` here is our own finding ("the answer is not JSON") and may be told."""
+    """`message` here is our own finding ("the answer is not JSON") and may be told; `raw`, what was found so, not."""
 
     code = "upstream_broken"
+    raw: bytes = b""
 
     def told(self, provider: str) -> str:
         return f"{provider} failed: {self.message}" if self.message else f"{provider} failed to answer."

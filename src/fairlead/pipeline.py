@@ -21,7 +21,7 @@ from fairlead.call import Attempt, Call, Outcome, Reply, Write
 from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
 from fairlead.pins import NOT_FOUND, Pins, not_found
-from fairlead.protocols import Asked, Served, Summary, keeps_answers, takes_prompts
+from fairlead.protocols import Asked, Served, Summary, keeps_answers, sse, takes_prompts
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
@@ -36,6 +36,7 @@ log = logging.getLogger("fairlead.pipeline")
 
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
+_MOST_SHOWN_BYTES = 2000  # of an answer that cannot be read
 _LARGE_BYTES = 256 << 10  # of a request that is translated
 _REMEMBERED = 10_000  # ways to endpoints
 _MOST_NAMES, _LONGEST_NAME = 40, 60  # that are told of what was dropped
@@ -204,6 +205,7 @@ class Pipeline:
                 error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
                 _conceal(error, leg.secrets)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
+                _show(error, attempt, leg.secrets)
             if attempt.outcome is None:
                 attempt.sends = request.sends
                 self._close(attempt, error)
@@ -260,7 +262,11 @@ class Pipeline:
         if not body:
             raise UpstreamBroken("its answer was empty")
         attempt.content_bytes = len(body)
-        answer, summary = leg.translation.answer(call, attempt.endpoint, body, response.headers)
+        try:
+            answer, summary = leg.translation.answer(call, attempt.endpoint, body, response.headers)
+        except UpstreamBroken as error:
+            error.raw = body
+            raise
         _note(attempt, summary)
         self.buffers.hold(len(answer))
         self._commit(call, attempt, leg)
@@ -305,13 +311,16 @@ class Pipeline:
         """Read up to the first content, then hand over to the relay."""
         translation = leg.translation
         kind = response.headers.get(b"content-type", leg.stream_type)
+        first = b""
         if not kind.lower().startswith(leg.stream_type):
-            raise await self._not_a_stream(attempt, translation, response, kind)
+            first = await response.read()
+            if leg.stream_type != sse.MEDIA_TYPE or not sse.begins(first):  # some servers say JSON, and send events
+                raise await self._not_a_stream(attempt, translation, response, kind, first)
         stream = translation.stream(call, attempt.endpoint)
         cutter = leg.wire.cutter(self.max_event_bytes)
         held, came = bytearray(), 0
         while not stream.committed:
-            chunk = await response.read()
+            chunk, first = first or await response.read(), b""
             if not chunk:
                 held += ended(stream, cutter)
                 break
@@ -340,15 +349,17 @@ class Pipeline:
         return Reply(200, headers + _downstream(attempt), relaying=pour, closing=close)
 
     async def _not_a_stream(
-        self, attempt: Attempt, translation: Translation, response: UpstreamResponse, kind: bytes
+        self, attempt: Attempt, translation: Translation, response: UpstreamResponse, kind: bytes, first: bytes
     ) -> UpstreamError:
-        body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
+        body = first + await self._read(response, _MAX_ERROR_BYTES, cut=True)
         try:
             translation.answer(attempt.call, attempt.endpoint, body, response.headers)
         except UpstreamError as error:
             if not isinstance(error, UpstreamBroken):
                 return error
-        return UpstreamBroken(f"it answered {kind[:60].decode('latin-1')!r} where a stream was asked for")
+        broken = UpstreamBroken(f"it answered {kind[:60].decode('latin-1')!r} where a stream was asked for")
+        broken.raw = body
+        return broken
 
     async def _relay(
         self,
@@ -397,6 +408,7 @@ class Pipeline:
         if isinstance(error, UpstreamError):
             error.provider = attempt.endpoint.provider.name
             _conceal(error, leg.secrets)
+            _show(error, attempt, leg.secrets)
         if attempt.outcome is None:
             _note(attempt, stream.summary)
             response.close(ended=stream.done)
@@ -491,6 +503,16 @@ def _request_id(headers: Mapping[bytes, bytes], secrets: Iterable[str]) -> str |
 def _conceal(error: UpstreamError, secrets: Iterable[str]) -> None:
     for secret in secrets:
         error.hide(secret)
+
+
+def _show(error: UpstreamError, attempt: Attempt, secrets: Iterable[str]) -> None:
+    """What a provider sent that cannot be read, for whoever looks for the reason; no client and no other log has it."""
+    if isinstance(error, UpstreamBroken) and error.raw and log.isEnabledFor(logging.DEBUG):
+        shown = error.raw[:_MOST_SHOWN_BYTES]
+        for secret in secrets:
+            shown = shown.replace(secret.encode("latin-1", "replace"), b"***")
+        at = attempt.endpoint.name
+        log.debug("of %s/%d at %s: %d bytes, %r", attempt.call.id, attempt.number, at, len(error.raw), shown)
 
 
 def _downstream(attempt: Attempt) -> list[tuple[bytes, bytes]]:

@@ -181,6 +181,7 @@ class PassthroughStream:
 
     def feed(self, events: list[bytes]) -> bytes:
         kept: list[bytes] = []
+        event = b""
         try:
             for event in events:
                 flags = self._see(event)
@@ -194,7 +195,7 @@ class PassthroughStream:
                 if flags & DONE:
                     break  # nothing that follows belongs to this answer
         except UpstreamError as error:
-            self.failed = error
+            self.failed = _with(event, error)
         return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def _note(self, flags: int) -> None:
@@ -269,6 +270,13 @@ class Translated:
         return TranslatedStream(self.wire.event_decoder(), encode, id=call.id, model=endpoint.model)
 
 
+def _with(raw: bytes, error: UpstreamError) -> UpstreamError:
+    """`error`, which was found in `raw`."""
+    if isinstance(error, UpstreamBroken):
+        error.raw = raw
+    return error
+
+
 def wants_usage(call: Call) -> bool:
     """Whether the client asked for usage in its stream."""
     return call.envelope is not None and call.envelope.include_usage
@@ -290,12 +298,12 @@ class TranslatedStream:
         self.failed: UpstreamError | None = None
 
     def feed(self, events: list[bytes]) -> bytes:
-        told = []
+        told, raw = [], b""
         try:
             for raw in events:
                 told += [self._told(event) for event in self._decode(raw)]
         except UpstreamError as error:
-            self.failed = error
+            self.failed = _with(raw, error)
         self.summary.usage = self._decode.usage  # a stream that is broken off has no Finish
         self.held = self._decode.held + self._encode.held
         return b"".join(told)

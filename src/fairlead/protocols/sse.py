@@ -8,12 +8,19 @@ import re
 
 from fairlead.errors import UpstreamBroken
 
+MEDIA_TYPE = b"text/event-stream"
+_FIELDS = b"data:", b"event:", b"id:", b"retry:", b":"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # `\r(?!\n)`: the two bytes of one CR LF are not two line ends.
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LONGEST_END = 4
 _LF = 0x0A
 _CR = 0x0D
+
+
+def begins(chunk: bytes) -> bool:
+    """Whether `chunk` looks like the beginning of a stream."""
+    return chunk.lstrip(b"\xef\xbb\xbf\r\n").startswith(_FIELDS)
 
 
 class EventCutter:
