@@ -1,5 +1,6 @@
 """Tokens that are only counted: a provider is asked in whatever format it can be, or the number is an estimate."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,21 @@ async def test_geminis_wrapped_request_passes_with_the_providers_name_for_the_mo
         await count(tmp_path, GEMINI, ("gemini", server), contents=None, generateContentRequest=wrapped)
         body = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
     assert body == {"contents": None, "generateContentRequest": {**wrapped, "model": "models/there"}}
+
+
+async def test_an_image_at_an_address_is_fetched_for_a_provider_that_wants_bytes(tmp_path: Path) -> None:
+    png = b"\x89PNG\r\n\x1a\n" + bytes(60)
+    async with (
+        Misbehaving(ok(b'{"inputTokens":9}')) as server,
+        Misbehaving(ok(png, b"content-type: image/png")) as images,
+    ):
+        config = PROVIDER.format(name="p", url=server.url, protocol="bedrock-converse")
+        port = images.url.rpartition(":")[2]
+        config += f'[models.m]\nendpoints = ["p/there"]\n[media]\nallowed_hosts = ["127.0.0.1"]\nports = [{port}]\n'
+        async with gateway(tmp_path, config) as running:
+            content = [{"type": "image", "source": {"type": "url", "url": f"{images.url}/a.png"}}]
+            body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+            status, _, told = split(await raw(running.port, request(ANTHROPIC, json.dumps(body).encode())))
+            assert (status, json.loads(told)) == (200, {"input_tokens": 9})
+            assert running.house.pipeline.buffers.held == 0
+        assert base64.b64encode(png) in server.requests[0]

@@ -40,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "translation": WORDS | {"media", "protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
     "counts": WORDS
-    | {"auth", "buffers", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
+    | {"media", "auth", "buffers", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
     | {"providers.signing"},
     "pipeline": WORDS
     | {"auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "relay", "routing", "translation"}

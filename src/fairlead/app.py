@@ -147,7 +147,8 @@ class House:
             auth=self.auth,
             wires=WIRES,
             transports=self.transports,
-            buffers=self.pipeline.buffers,
+            buffers=buffers,
+            fetcher=self.fetcher,
         )
         self.health = Health({"database": self._database, "ledger": self._ledger}, self.catalog, self.auth)
         self.usage = Usage(self._used, self.catalog, self.auth, flush=partial(self.records.flush, 1.0))

@@ -10,19 +10,20 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from msgspec import structs
 
-from fairlead import policy, routing
+from fairlead import media, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
 from fairlead.call import Call, Counted, Reply
 from fairlead.catalog import Catalog
 from fairlead.chat import Media, Message, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import Asked, CountsAsked, Envelope, counts_for_clients, is_counting
+from fairlead.protocols import Asked, CountsAsked, Envelope, counts_for_clients, is_counting, may_want_bytes
 from fairlead.providers.signing import request_head
 from fairlead.resources import Endpoint
 from fairlead.routing import retry
 from fairlead.translation import OWN_FIELDS
 from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
+from fairlead.upstream.fetching import Fetcher
 
 log = logging.getLogger("fairlead.counts")
 
@@ -46,9 +47,10 @@ class Counts:
         wires: Mapping[str, Asked],
         transports: Mapping[str, Transport],
         buffers: Buffers,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self.catalog, self.auth, self.wires = catalog, auth, wires
-        self.transports, self.buffers = transports, buffers
+        self.transports, self.buffers, self.fetcher = transports, buffers, fetcher
 
     async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it."""
@@ -122,6 +124,10 @@ class Counts:
         if same and counts_for_clients(call.protocol):
             body = call.protocol.patch_count(call.body, endpoint.model, drop=OWN_FIELDS)
         else:
+            if may_want_bytes(wire) and (addresses := media.wanted(words, wire, endpoint.model)):
+                await media.fetch(call, addresses, self.fetcher, self.buffers)
+                assert call.fetched is not None
+                words = media.with_bytes(words, wire, endpoint.model, call.fetched)
             extra = {name: opaque for name, opaque in words.extra.items() if name not in OWN_FIELDS}
             body = wire.encode_count_request(structs.replace(words, model=endpoint.model, extra=extra, stream=False))
         credential = snapshot.credentials.get(provider.name)
