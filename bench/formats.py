@@ -6,6 +6,7 @@ format: 4 KiB of instructions, turns, a call of a tool and its result, and two t
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ PATHS = {
     "anthropic-messages": "/v1/messages",
     "gemini": "/v1beta/models/lab%2Fmock:generateContent",
 }
+GREAT = "openai-chat", "anthropic-messages"  # whose gate it is
 SCHEMA = Raw(
     b'{"type":"object","properties":{"city":{"type":"string","description":"The city"},"days":{"type":"integer"}},'
     b'"required":["city"]}'
@@ -90,11 +92,13 @@ def answered(protocol: str) -> bytes:
     return wire.encode_response(TOLD) if is_inbound(wire) else json.dumps(ANSWERS[protocol]).encode()
 
 
-async def pairs(folder: Path) -> list[Pair]:
-    """Every format that clients speak to every one that providers do."""
+async def pairs(
+    folder: Path, clients: Iterable[str] = PATHS, providers: Iterable[str] = (*PATHS, *ANSWERS)
+) -> list[Pair]:
+    """Each format that clients speak to itself, which passes through, and to every other one that providers do."""
     found = []
-    for client in PATHS:
-        for provider in (client, *(name for name in (*PATHS, *ANSWERS) if name != client)):
+    for client in clients:
+        for provider in (client, *(name for name in providers if name != client)):
             body = answered(provider)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             micros = await calls.whole(

@@ -15,6 +15,7 @@ import msgspec
 import uvloop
 
 import calls
+import formats
 from fairlead import policy
 from fairlead.app import WIRES
 from fairlead.auth import Auth
@@ -33,6 +34,7 @@ from fairlead.translation import between
 from fairlead.usage.books import Books, Reader
 from fairlead.usage.estimates import Estimates
 from fairlead.usage.ledger import Ledger
+from gates import CALL
 
 ROUNDS = 20_000
 BODY = msgspec.json.encode(
@@ -161,7 +163,7 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
         ("resolve a known name", cost(lambda: snapshot.resolve("lab/mock", principal))),
         ("spell the request's body", cost(lambda: passing.request(call, endpoint))),
         ("spell and sign the request's head", cost(head)),
-        ("read usage of a whole answer", cost(lambda: passing.answer(_ANSWER))),
+        ("read usage of a whole answer", cost(lambda: passing.answer(call, endpoint, _ANSWER, {}))),
         ("ledger: intend, into the journal", cost(intend)),
         ("ledger: settle and record, into the journal", cost(record)),
         ("ledger: count the bytes of an event", cost(lambda: ledger.progress(attempt))),
@@ -185,6 +187,10 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
         ("a whole call, but for its sockets", await whole(folder / "whole")),
         ("   with a head that the connection does not know", await whole(folder / "new", known=False)),
         ("   from a page: CORS, and a trusted proxy", await whole(folder / "page", server=_PAGE)),
+        *[
+            (CALL.format(client, provider), micros)
+            for client, provider, micros in await formats.pairs(folder, formats.GREAT, formats.GREAT)
+        ],
     ]
 
 
