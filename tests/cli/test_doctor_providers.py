@@ -48,7 +48,7 @@ async def test_a_provider_that_takes_its_credential_and_lists_models_is_well(tmp
     async with serving("openai-chat", credential=SECRET) as url:
         configured(tmp_path, lab=url)
         found = (await examined(tmp_path))["provider lab"]
-    assert (found["state"], found["found"]) == ("ok", "answers, and lists 8 models")
+    assert (found["state"], found["found"]) == ("ok", "answers, and lists 9 models")
     assert found["facts"] == {"status": 200, "models": 8}
 
 
