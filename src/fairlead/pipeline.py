@@ -37,7 +37,8 @@ log = logging.getLogger("fairlead.pipeline")
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _MOST_SHOWN_BYTES = 2000  # of an answer that cannot be read
-_LARGE_BYTES = 256 << 10  # of a request that is translated
+_LARGE_BYTES = 256 << 10  # of a request that is translated, in a thread
+_VERY_LARGE_BYTES = 4 << 20  # of a request that is only looked at, in a thread
 _REMEMBERED = 10_000  # ways to endpoints
 _MOST_NAMES, _LONGEST_NAME = 40, 60  # that are told of what was dropped
 _SHORTEST_SECRET = 12  # characters of a header's value that may be one
@@ -91,7 +92,10 @@ class Pipeline:
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
-            call.envelope = call.protocol.peek(call.body)
+            if len(call.body) > _VERY_LARGE_BYTES:
+                call.envelope = await asyncio.to_thread(call.protocol.peek, call.body)
+            else:
+                call.envelope = call.protocol.peek(call.body)
             if call.target is not None:
                 call.envelope.model, call.envelope.stream = call.target
             policy.authorize(call.principal, call.snapshot.policy, call.protocol, call.envelope)
@@ -178,12 +182,14 @@ class Pipeline:
         """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there,
         and InvalidRequest, with nothing sent or written down, if what is asked cannot be said there."""
         endpoint, wire, translation = leg.endpoint, leg.wire, leg.translation
-        if not translation.passes and call.request is None and len(call.body) > _LARGE_BYTES:
-            await asyncio.to_thread(translation.prepare, call)  # others shall not wait for it
+        large = not translation.passes and len(call.body) > _LARGE_BYTES  # others shall not wait for it
+        if large and call.request is None:
+            await asyncio.to_thread(translation.prepare, call)
         if not translation.passes and (addresses := translation.addresses(call, endpoint)):
             await media.fetch(call, addresses, self.fetcher, self.buffers)
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
-        request = self._request(call, attempt, leg)
+        told = await asyncio.to_thread(translation.request, call, endpoint) if large else None
+        request = self._request(call, attempt, leg, told)
         response: UpstreamResponse | None = None
         number = self.ledger.intend(attempt)
         call.attempts.append(attempt)
@@ -212,13 +218,15 @@ class Pipeline:
                 self.ledger.settle(attempt)
             raise
 
-    def _request(self, call: Call, attempt: Attempt, leg: "_Leg") -> UpstreamRequest:
-        """The attempt's request, spelt and signed."""
+    def _request(
+        self, call: Call, attempt: Attempt, leg: "_Leg", told: tuple[bytes, tuple[str, ...]] | None
+    ) -> UpstreamRequest:
+        """The attempt's request, signed, and spelt if it was not `told` already."""
         snapshot, endpoint, wire, translation = call.snapshot, leg.endpoint, leg.wire, leg.translation
         assert snapshot is not None
         assert call.envelope is not None
         provider = endpoint.provider
-        body, dropped = translation.request(call, endpoint)
+        body, dropped = told or translation.request(call, endpoint)
         if dropped:
             attempt.dropped = dropped
             if requires_parameters(call):

@@ -140,7 +140,7 @@ class Passthrough:
             endpoint.model,
             drop=_NONE if endpoint.provider.openrouter_fields else OWN_FIELDS,
             ask_usage="no_stream_options" not in endpoint.provider.quirks,
-            default_max_tokens=call.snapshot.defaults.max_tokens,
+            default_max_tokens=_default_max_tokens(call),
         )
         return body, ()
 
@@ -235,7 +235,7 @@ class Translated:
         extra = self._without_ours(words.extra, endpoint)
         told = self.wire.encode_request(
             structs.replace(words, model=endpoint.model, extra=extra),
-            default_max_tokens=call.snapshot.defaults.max_tokens,
+            default_max_tokens=_default_max_tokens(call),
         )
         return told.body, told.dropped
 
@@ -275,6 +275,13 @@ def _with(raw: bytes, error: UpstreamError) -> UpstreamError:
     if isinstance(error, UpstreamBroken):
         error.raw = raw
     return error
+
+
+def _default_max_tokens(call: Call) -> int:
+    """What stands in where a format requires a number: the default, or what the policy allows if that is less."""
+    assert call.snapshot is not None
+    usual, most = call.snapshot.defaults.max_tokens, call.snapshot.policy.max_tokens
+    return usual if most is None else min(most, usual)
 
 
 def wants_usage(call: Call) -> bool:

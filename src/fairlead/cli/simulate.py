@@ -19,7 +19,7 @@ class Spoken(StrEnum):
     openai_completions = "openai-completions"
     openai_responses = "openai-responses"
     anthropic_messages = "anthropic-messages"
-    anthropic_complete = "anthropic-complete"
+    anthropic_completions = "anthropic-completions"
     gemini = "gemini"
     bedrock_converse = "bedrock-converse"
     bedrock_invoke = "bedrock-invoke"

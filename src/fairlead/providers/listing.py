@@ -32,8 +32,13 @@ class _Model(Struct):
     id: str
 
 
+class _Named(Struct):
+    name: str  # "models/gemini-x"
+
+
 class _List(Struct):
-    data: list[_Model]
+    data: list[_Model] | None = None
+    models: list[_Named] | None = None  # Google, Ollama
 
 
 _read = msgspec.json.Decoder(_List | list[_Model]).decode  # Together gives the bare array
@@ -96,8 +101,15 @@ class Listings:
 def _names(body: bytes) -> list[str]:
     """What a list names. Raises ValueError, RecursionError."""
     told = _read(body)
-    models = told.data if isinstance(told, _List) else told
-    return [model.id for model in models if 0 < len(model.id) <= _LONGEST_NAME][:_MAX_MODELS]
+    if not isinstance(told, _List):
+        names = [model.id for model in told]
+    elif told.data is not None:
+        names = [model.id for model in told.data]
+    elif told.models is not None:
+        names = [model.name.removeprefix("models/") for model in told.models]
+    else:
+        raise ValueError("it has neither `data` nor `models`")
+    return [name for name in names if 0 < len(name) <= _LONGEST_NAME][:_MAX_MODELS]
 
 
 async def _body(transport: Transport, request: UpstreamRequest) -> bytes:

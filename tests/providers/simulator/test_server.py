@@ -285,7 +285,7 @@ async def test_the_last_requests_are_kept_and_no_large_bodies():
 @pytest.mark.parametrize("stream", [False, True])
 async def test_anthropics_older_completions_are_there(stream: bool):
     asked: Any = {"model": "echo", "prompt": "\n\nHuman: one two\n\nAssistant:", "max_tokens_to_sample": 99}
-    async with serving("anthropic-complete") as url, anthropic_client(url) as client:
+    async with serving("anthropic-completions") as url, anthropic_client(url) as client:
         raw: Any = await client.post("/v1/complete", body={**asked, "stream": stream}, cast_to=str)
         with pytest.raises(anthropic.BadRequestError, match="Human"):
             await client.post("/v1/complete", body={**asked, "prompt": "one"}, cast_to=object)

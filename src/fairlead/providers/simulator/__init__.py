@@ -24,7 +24,7 @@ Formats, each known by the end of its address, whatever base path stands before 
     openai-completions   /completions
     openai-responses     /responses, /responses/input_tokens
     anthropic-messages   /messages, /messages/count_tokens
-    anthropic-complete   /complete
+    anthropic-completions   /complete
     gemini               /models/{model}:generateContent, :streamGenerateContent, :countTokens
     bedrock-converse     /model/{id}/converse, /converse-stream, /count-tokens
     bedrock-invoke       /model/{id}/invoke, /invoke-with-response-stream

@@ -65,7 +65,7 @@ class Messages(AnthropicDialect):
 class Complete(AnthropicDialect):
     """Anthropic's older text completions."""
 
-    name: Wire = "anthropic-complete"
+    name: Wire = "anthropic-completions"
     text_marks = (b'"completion":"',)
     broken_event = b'event: completion\ndata: {"type":"completion","completion":\n\n'
 
