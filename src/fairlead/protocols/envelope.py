@@ -5,7 +5,7 @@ goes on. Whatever is unknown passes.
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -112,12 +112,16 @@ def _respelt(raw: bytes | Raw, path: list[str]) -> bytes | None:
 
 
 def left_over(
-    fields: Mapping[str, Raw], understood: Container[str], partly: Mapping[str, frozenset[str]]
-) -> Iterator[tuple[str, Raw]]:
+    fields: Mapping[str, Raw], understood: frozenset[str], partly: Mapping[str, frozenset[str]]
+) -> Iterable[tuple[str, Raw]]:
     """Those of `fields` that were not understood, or not all of: `partly` names the fields that are, of an object."""
-    for name, raw in fields.items():
-        if name not in understood or (name in partly and not partly[name].issuperset(_names(raw))):
-            yield name, raw
+    if understood.issuperset(fields) and partly.keys().isdisjoint(fields):
+        return ()
+    return [
+        (name, raw)
+        for name, raw in fields.items()
+        if name not in understood or (name in partly and not partly[name].issuperset(_names(raw)))
+    ]
 
 
 def _names(raw: Raw) -> Iterable[str]:
@@ -126,7 +130,7 @@ def _names(raw: Raw) -> Iterable[str]:
 
 def given(raw: Raw) -> Raw | None:
     """`raw`, None if it is null. (A struct's field cannot be `Raw | None`: it is Raw, and NULL where it is absent.)"""
-    return None if raw == NULL else raw
+    return None if raw is NULL or raw == NULL else raw
 
 
 def invalid(error: msgspec.ValidationError, param: str) -> InvalidRequest:

@@ -8,7 +8,6 @@ Anthropic itself would refuse such signatures, and never sees them.
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -78,8 +77,10 @@ def extra_of(part: Part) -> Opaque | None:
     return part.extra if isinstance(part, Text | ToolUse) else None
 
 
-def opened(parts: Iterable[Part]) -> tuple[Part, ...]:
+def opened(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """See `carried.opened`."""
+    if not any([isinstance(part, Reasoning) for part in parts]):
+        return parts
     return carried.opened(parts, _seal)
 
 

@@ -4,8 +4,8 @@
 https://docs.anthropic.com/en/api/messages
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -31,6 +31,8 @@ from fairlead.protocols.envelope import NULL, given, left_over, typed
 
 NAME = anthropic_citations.NAME
 _encode = msgspec.json.encode
+B = TypeVar("B")  # what a content block is read as
+T = TypeVar("T")  # and a tool
 
 
 class Source(Struct):
@@ -65,13 +67,19 @@ class Block(Struct):
     cache_control: Raw = NULL
 
 
+class _Outer(Block):
+    """A content block of which the blocks within are read at once."""
+
+    content: str | list[Block] | dict[str, Raw] | None = None  # type: ignore[assignment]
+
+
 class _Kind(Struct):
     type: str
 
 
-class _Message(Struct):
+class _Message(Struct, Generic[B]):
     role: str
-    content: str | list[Raw]
+    content: str | list[B]
 
 
 class _Tool(Struct):
@@ -81,6 +89,10 @@ class _Tool(Struct):
     input_schema: Raw = NULL
     strict: bool | None = None
     cache_control: Raw = NULL
+
+
+class _Declared(_Tool, forbid_unknown_fields=True):
+    """A tool of which we understand everything."""
 
 
 class _Choice(Struct):
@@ -108,17 +120,17 @@ class _Metadata(Struct):
     user_id: str | None = None
 
 
-class _Request(Struct):
-    messages: list[_Message]
+class _Request(Struct, Generic[B, T]):
+    messages: list[_Message[B]]
     model: str = ""
-    system: str | list[Raw] | None = None
+    system: str | list[B] | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
     stop_sequences: list[str] | None = None
     stream: bool | None = None
-    tools: list[Raw] | None = None
+    tools: list[T] | None = None
     tool_choice: _Choice | None = None
     thinking: _Thinking | None = None
     output_config: _Output | None = None
@@ -132,7 +144,9 @@ def _names(kind: type[Struct]) -> frozenset[str]:
 
 _UNDERSTOOD = _names(_Request)
 PARTLY = {"thinking": _names(_Thinking), "output_config": _names(_Output)}
-_request = msgspec.json.Decoder(_Request)
+_TOOL = _names(_Tool)
+_request = msgspec.json.Decoder(_Request[Raw, Raw])
+_read = msgspec.json.Decoder(_Request[_Outer, _Declared])
 _kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
 _BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document container_upload".split())
@@ -141,14 +155,30 @@ _tool = msgspec.json.Decoder(_Tool)
 _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
 
+class _Unread(Exception):
+    """The bytes of something are wanted, of which only what we understand was read."""
+
+
 def decode(fields: dict[str, Raw], body: bytes) -> Request:
     """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
-    told: _Request = typed(body, _request, "")
+    try:  # most requests have nothing but what we understand, and are read at once
+        return _decoded(fields, _read.decode(body), _known, _known_tool)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InvalidRequest, _Unread):
+        return _decoded(fields, typed(body, _request, ""), _checked, _checked_tool)
+
+
+def _decoded(
+    fields: dict[str, Raw],
+    told: _Request[B, T],
+    parts: Callable[[str | list[B], str, int], tuple[Part, ...]],
+    tool: Callable[[T, int], Tool | Opaque],
+) -> Request:
+    """`parts` and `tool` give our words for a content and a tool, which stand at a place and have a number there."""
     output = told.output_config or _Output()
     return Request(
         model=told.model,
-        messages=(*_system(told.system), *_decoded(told.messages)),
-        tools=tuple(_decoded_tool(raw, f"tools[{index}]") for index, raw in enumerate(told.tools or ())),
+        messages=tuple(_messages(told, parts)),
+        tools=tuple([tool(one, index) for index, one in enumerate(told.tools)]) if told.tools else (),
         tool_choice=_decoded_choice(told.tool_choice),
         parallel_tool_calls=False if told.tool_choice and told.tool_choice.disable_parallel_tool_use else None,
         max_tokens=told.max_tokens,
@@ -166,32 +196,72 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
     )
 
 
-def _system(system: str | list[Raw] | None) -> Iterator[Message]:
-    parts = tuple(_content(system, "system"))
-    if parts:
-        yield Message("system", parts)
-
-
-def _decoded(messages: list[_Message]) -> Iterator[Message]:
+def _messages(told: _Request[B, Any], parts_of: Callable[[str | list[B], str, int], tuple[Part, ...]]) -> list[Message]:
     """Results of tools stand in messages of their own in our words, before what the user says with them."""
-    for index, message in enumerate(messages):
-        place = f"messages[{index}]"
-        parts = tuple(_content(message.content, f"{place}.content"))
+    found: list[Message] = []
+    if told.system:
+        instructions = parts_of(told.system, "system", -1)
+        if instructions:
+            found.append(Message("system", instructions))
+    for index, message in enumerate(told.messages):
+        parts = parts_of(message.content, "messages", index)
         match message.role:
-            case "assistant":
-                yield Message("assistant", anthropic_carried.opened(parts))
-            case "system":
-                yield Message("system", parts)
             case "user":
-                results = tuple(part for part in parts if isinstance(part, ToolResult))
-                others = tuple(part for part in parts if not isinstance(part, ToolResult))
-                if results:
-                    yield Message("tool", results)
-                if others or not results:
-                    yield Message("user", others)
+                results = tuple([part for part in parts if isinstance(part, ToolResult)])
+                if not results:
+                    found.append(Message("user", parts))
+                    continue
+                found.append(Message("tool", results))
+                if len(results) < len(parts):
+                    found.append(Message("user", tuple([part for part in parts if not isinstance(part, ToolResult)])))
+            case "assistant":
+                found.append(Message("assistant", anthropic_carried.opened(parts)))
+            case "system":
+                found.append(Message("system", parts))
             case role:
-                told = f"'{place}.role' must be user or assistant, not {role[:40]!r}."
-                raise InvalidRequest(told, param=f"{place}.role")
+                place = f"messages[{index}].role"
+                raise InvalidRequest(f"'{place}' must be user or assistant, not {role[:40]!r}.", param=place)
+    return found
+
+
+def _known(content: str | list[_Outer], place: str, index: int) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(content),) if content else ()
+    return tuple([_result(block) if block.type == "tool_result" else _part(block, _BLOCKS) for block in content])
+
+
+def _part(block: Block, understood: frozenset[str]) -> Part:
+    if block.type == "text" and block.text is not None and block.citations is NULL:
+        return Text(block.text, given(block.cache_control))
+    part = part_of(block, NULL) if block.type in understood else None
+    if part is None or isinstance(part, Opaque):
+        raise _Unread
+    return part
+
+
+def _result(block: _Outer) -> ToolResult:
+    content = block.content or ()
+    if block.tool_use_id is None or isinstance(content, dict):
+        raise _Unread
+    if isinstance(content, str):
+        parts: tuple[Part, ...] = (Text(content),)
+    else:
+        parts = tuple([_part(one, _RESULT_BLOCKS) for one in content])
+    return ToolResult(block.tool_use_id, parts, bool(block.is_error), given(block.cache_control))
+
+
+def _known_tool(tool: _Tool, index: int) -> Tool:
+    if tool.type not in (None, "custom") or not tool.name:
+        raise _Unread
+    return _tool_of(tool, tool.name, None)
+
+
+def _tool_of(tool: _Tool, name: str, extra: Opaque | None) -> Tool:
+    return Tool(name, tool.description, given(tool.input_schema), tool.strict, given(tool.cache_control), extra)
+
+
+def _checked(content: str | list[Raw], place: str, index: int) -> tuple[Part, ...]:
+    return tuple(_content(content, place if index < 0 else f"{place}[{index}].content"))
 
 
 def _content(
@@ -270,16 +340,16 @@ def _beside(block: Block) -> Opaque | None:
     return Opaque(NAME, Raw(_encode(fields))) if fields else None
 
 
-def _decoded_tool(raw: Raw, place: str) -> Tool | Opaque:
+def _checked_tool(raw: Raw, index: int) -> Tool | Opaque:
+    place = f"tools[{index}]"
     tool: _Tool = typed(raw, _tool, place)
     if tool.type not in (None, "custom"):
         return Opaque(NAME, raw)
     if not tool.name:
         raise InvalidRequest(f"'{place}.name' is missing.", param=f"{place}.name")
     told: dict[str, Raw] = typed(raw, _fields, place)
-    others = dict(left_over(told, _names(_Tool), {}))
-    extra = Opaque(NAME, Raw(_encode(others))) if others else None
-    return Tool(tool.name, tool.description, given(tool.input_schema), tool.strict, given(tool.cache_control), extra)
+    others = dict(left_over(told, _TOOL, {}))
+    return _tool_of(tool, tool.name, Opaque(NAME, Raw(_encode(others))) if others else None)
 
 
 def _decoded_choice(choice: _Choice | None) -> ToolChoice | None:
