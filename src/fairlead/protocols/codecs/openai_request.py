@@ -6,7 +6,7 @@ servers share: `reasoning_content`, `reasoning`, `reasoning_details`.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -31,6 +31,9 @@ from fairlead.protocols.codecs.openai_thoughts import seal_of, thoughts
 from fairlead.protocols.envelope import NULL, given, left_over, typed
 
 NAME = openai_citations.NAME
+P = TypeVar("P")  # what a part of a content is read as
+C = TypeVar("C")  # a call of a tool
+T = TypeVar("T")  # a tool
 
 
 class _Function(Struct):
@@ -76,12 +79,12 @@ class _Part(Struct):
     cache_control: Raw = NULL
 
 
-class _Message(Struct):
+class _Message(Struct, Generic[P, C]):
     role: str
-    content: str | list[Raw] | None = None
+    content: str | list[P] | None = None
     name: str | None = None
     refusal: str | None = None
-    tool_calls: list[Raw] | None = None
+    tool_calls: list[C] | None = None
     tool_call_id: str | None = None
     function_call: _Function | None = None
     reasoning_content: str | None = None
@@ -137,10 +140,10 @@ class _StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class _Request(Struct):
-    messages: list[_Message]
+class _Request(Struct, Generic[P, C, T]):
+    messages: list[_Message[P, C]]
     model: str = ""
-    tools: list[Raw] | None = None
+    tools: list[T] | None = None
     tool_choice: str | _Choice | None = None
     functions: list[_Declaration] | None = None
     function_call: str | _Named | None = None
@@ -170,18 +173,35 @@ _PARTLY = {
     "reasoning": frozenset({"effort", "max_tokens", "enabled"}),
     "stream_options": frozenset({"include_usage"}),
 }
-_request = msgspec.json.Decoder(_Request)
+_request = msgspec.json.Decoder(_Request[Raw, Raw, Raw])
+_read = msgspec.json.Decoder(_Request[_Part, _Call, _Tool])
+
+
+class _Unread(Exception):
+    """The bytes of something are wanted, of which only what we understand was read."""
+
+
+def _raw(told: Raw | Struct) -> Raw:
+    if isinstance(told, Raw):
+        return told
+    raise _Unread
 
 
 def decode(fields: dict[str, Raw], body: bytes) -> Request:
     """`fields` is the body's top level. Raises InvalidRequest with `param` as a path."""
-    told = typed(body, _request, "")
+    try:  # most requests have nothing but what we understand, and are read at once
+        return _decoded(fields, _read.decode(body))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InvalidRequest, _Unread):
+        return _decoded(fields, typed(body, _request, ""))
+
+
+def _decoded(fields: dict[str, Raw], told: _Request[Any, Any, Any]) -> Request:
     if told.n is not None and told.n < 1:
         raise InvalidRequest("'n' must be at least 1.", param="n")
     tools, choice = _tools(told)
     return Request(
         model=told.model,
-        messages=tuple(_decoded(told.messages)),
+        messages=tuple(_messages(told.messages)),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=told.parallel_tool_calls,
@@ -203,7 +223,9 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
     )
 
 
-def _extra(fields: dict[str, Raw], told: _Request, choice: ToolChoice | None) -> Iterator[tuple[str, Raw]]:
+def _extra(
+    fields: dict[str, Raw], told: _Request[Any, Any, Any], choice: ToolChoice | None
+) -> Iterator[tuple[str, Raw]]:
     """The fields that our words cannot tell, or not all of."""
     yield from left_over(fields, _UNDERSTOOD, _PARTLY)
     if told.n is not None and told.n > 1:
@@ -212,52 +234,64 @@ def _extra(fields: dict[str, Raw], told: _Request, choice: ToolChoice | None) ->
         yield "tool_choice", fields["tool_choice"]
 
 
-def _decoded(messages: list[_Message]) -> Iterator[Message]:
+def _messages(messages: list[_Message[Any, Any]]) -> list[Message]:
     """Neighbouring results of tools share one message."""
+    found: list[Message] = []
     results: list[Part] = []
     for index, message in enumerate(messages):
         place = f"messages[{index}]"
-        if message.role in ("tool", "function"):
+        role = message.role
+        if role == "tool" or role == "function":
             results.append(_result(message, place))
             continue
         if results:
-            yield Message("tool", tuple(results))
+            found.append(Message("tool", tuple(results)))
             results = []
-        match message.role:
+        match role:
             case "system" | "developer" | "user":
-                yield Message(message.role, tuple(_content(message.content, place)), message.name)
+                found.append(Message(role, _content(message.content, place), message.name))
             case "assistant":
-                yield Message("assistant", carried.opened(_said(message, place), seal_of), message.name)
-            case role:
+                found.append(Message("assistant", _said(message, place), message.name))
+            case _:
                 told = f"'{place}.role' must be system, developer, user, assistant or tool, not {role[:40]!r}."
                 raise InvalidRequest(told, param=f"{place}.role")
     if results:
-        yield Message("tool", tuple(results))
+        found.append(Message("tool", tuple(results)))
+    return found
 
 
-def _result(message: _Message, place: str) -> ToolResult:
+def _result(message: _Message[Any, Any], place: str) -> ToolResult:
     id = message.tool_call_id or (message.name if message.role == "function" else None)
     if not id:
         raise InvalidRequest(
             f"'{place}.tool_call_id' is missing: it names the call it answers.", param=f"{place}.tool_call_id"
         )
-    return ToolResult(id, tuple(_content(message.content, place)))
+    return ToolResult(id, _content(message.content, place))
 
 
-def _said(message: _Message, place: str) -> Iterator[Part]:
-    yield from thoughts(message.reasoning_details, message.reasoning_content or message.reasoning, place)
-    said = [*_content(message.content, place), *([Text(message.refusal)] if message.refusal else [])]
-    yield from _with_citations(said, message.annotations)
-    yield from (part for part in openai_images.decode(message.images) if isinstance(part, Media))
-    if bytes(message.audio)[:1] == b"{":
-        yield Opaque(NAME, Raw(b'{"audio":%b}' % bytes(message.audio)))
-    for index, raw in enumerate(message.tool_calls or ()):
-        yield _tool_use(raw, f"{place}.tool_calls[{index}]")
+def _said(message: _Message[Any, Any], place: str) -> tuple[Part, ...]:
+    """An assistant's turn, what was carried with it put back where it was."""
+    thought = message.reasoning_content or message.reasoning
+    parts: list[Part] = []
+    if thought or message.reasoning_details:
+        parts += thoughts(message.reasoning_details, thought, place)
+    said = _content(message.content, place)
+    if message.refusal:
+        said = (*said, Text(message.refusal))
+    parts += said if message.annotations is NULL else _with_citations(said, message.annotations)
+    if message.images is not NULL:
+        parts += [part for part in openai_images.decode(message.images) if isinstance(part, Media)]
+    if message.audio is not NULL and bytes(message.audio)[:1] == b"{":
+        parts.append(Opaque(NAME, Raw(b'{"audio":%b}' % bytes(message.audio))))
+    for index, told in enumerate(message.tool_calls or ()):
+        parts.append(_tool_use(told, f"{place}.tool_calls[{index}]"))
     if message.function_call is not None:
-        yield ToolUse(message.function_call.name, message.function_call.name, message.function_call.arguments or "{}")
+        called = message.function_call
+        parts.append(ToolUse(called.name, called.name, called.arguments or "{}"))
+    return carried.opened(parts, seal_of) if message.reasoning_details else tuple(parts)
 
 
-def _with_citations(said: list[Part], annotations: Raw) -> Iterable[Part]:
+def _with_citations(said: Iterable[Part], annotations: Raw) -> Iterable[Part]:
     if bytes(annotations)[:1] != b"[":
         return said
     texts = iter(openai_citations.beside([part for part in said if isinstance(part, Text)], annotations))
@@ -269,28 +303,30 @@ _part = msgspec.json.Decoder(_Part)
 _tool = msgspec.json.Decoder(_Tool)
 
 
-def _tool_use(raw: Raw, place: str) -> Part:
-    call: _Call = typed(raw, _call, place)
+def _tool_use(told: Raw | _Call, place: str) -> Part:
+    call: _Call = told if isinstance(told, _Call) else typed(told, _call, place)
     if call.function is None:
-        return Opaque(NAME, raw)
+        return Opaque(NAME, _raw(told))
     if not call.id:
         raise InvalidRequest(f"'{place}.id' is missing.", param=f"{place}.id")
     return ToolUse(
-        call.id, call.function.name, call.function.arguments or "{}", extra=openai_calls.decode(call.extra_content)
+        call.id,
+        call.function.name,
+        call.function.arguments or "{}",
+        extra=None if call.extra_content is NULL else openai_calls.decode(call.extra_content),
     )
 
 
-def _content(content: str | list[Raw] | None, place: str) -> Iterator[Part]:
+def _content(content: str | list[Any] | None, place: str) -> tuple[Part, ...]:
+    if not content:
+        return ()
     if isinstance(content, str):
-        if content:
-            yield Text(content)
-        return
-    for index, raw in enumerate(content or ()):
-        at = f"{place}.content[{index}]"
-        yield _decoded_part(typed(raw, _part, at), raw, at)
+        return (Text(content),)
+    return tuple([_decoded_part(told, f"{place}.content[{index}]") for index, told in enumerate(content)])
 
 
-def _decoded_part(part: _Part, raw: Raw, place: str) -> Part:
+def _decoded_part(told: Raw | _Part, place: str) -> Part:
+    part: _Part = told if isinstance(told, _Part) else typed(told, _part, place)
     match part.type:
         case "text" if part.text is not None:
             return Text(part.text, given(part.cache_control))
@@ -307,7 +343,7 @@ def _decoded_part(part: _Part, raw: Raw, place: str) -> Part:
             return _file(part.file, given(part.cache_control), place)
         case "text" | "refusal" | "image_url" | "input_audio" | "video_url" | "file":
             raise InvalidRequest(f"'{place}.{part.type}' is missing.", param=f"{place}.{part.type}")
-    return Opaque(NAME, raw)
+    return Opaque(NAME, _raw(told))
 
 
 def _file(file: _File, cache: Raw | None, place: str) -> Media:
@@ -328,14 +364,16 @@ def _media(kind: Any, url: str, **facts: Any) -> Media:
     return Media(kind, mime.partition(";")[0] or None, data=data, **facts)
 
 
-def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None]:
+def _tools(told: _Request[Any, Any, Any]) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None]:
     tools: list[Tool | Opaque] = []
-    for index, raw in enumerate(told.tools or ()):
-        tool: _Tool = typed(raw, _tool, f"tools[{index}]")
+    for index, one in enumerate(told.tools or ()):
+        tool: _Tool = one if isinstance(one, _Tool) else typed(one, _tool, f"tools[{index}]")
         if tool.type == "function" and tool.function is None:
             raise InvalidRequest(f"'tools[{index}].function' is missing.", param=f"tools[{index}].function")
         tools.append(
-            _declared(tool.function, given(tool.cache_control)) if tool.function is not None else Opaque(NAME, raw)
+            _declared(tool.function, given(tool.cache_control))
+            if tool.function is not None
+            else Opaque(NAME, _raw(one))
         )
     tools += [_declared(function, None) for function in told.functions or ()]
     choice = told.tool_choice if told.tool_choice is not None else told.function_call
@@ -372,8 +410,10 @@ def _format(told: _Format | None) -> ResponseFormat | None:
     )
 
 
-def _thinking(told: _Request) -> Thinking | None:
+def _thinking(told: _Request[Any, Any, Any]) -> Thinking | None:
     wish = told.reasoning
+    if wish is None and told.reasoning_effort is None:
+        return None
     effort = told.reasoning_effort or (wish.effort if wish is not None else None)
     budget = wish.max_tokens if wish is not None else None
     enabled = effort != "none" and (wish is None or wish.enabled is not False)
