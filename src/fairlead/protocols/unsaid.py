@@ -4,11 +4,12 @@ A format tells which words it has; what it says of a word in some cases only, it
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
+from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
 from fairlead.protocols.envelope import any_value
 
 # Settings of a request that not every format has. A penalty of 0 asks for nothing.
@@ -16,6 +17,7 @@ _SETTINGS = (
     "temperature", "top_p", "top_k", "seed", "user", "service_tier", "response_format", "thinking",
     "frequency_penalty", "presence_penalty", "stop",
 )  # fmt: skip
+_PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
 _NOTHING = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
 
 
@@ -32,13 +34,36 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     `says`: which it can, of `_SETTINGS` and "parallel_tool_calls", and of what stands in messages: "name",
     "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature). Its own Opaque is always said.
     """
-    found = {name for name in _SETTINGS if name not in says and getattr(request, name) not in (None, ())}
-    found -= {name for name in ("frequency_penalty", "presence_penalty") if not getattr(request, name)}
-    found |= foreign(request.extra, protocol)
-    found |= set(_of_tools(request, protocol, says))
+    found = foreign(request.extra, protocol)
+    for name in _others(says):
+        value = getattr(request, name)
+        if value is not None and value != () and (value or name not in _PENALTIES):
+            found.add(name)
+    if request.tools:
+        found.update(_of_tools(request, protocol, says))
     for message in request.messages:
-        found |= set(_of_message(message, protocol, says))
+        if message.name is not None and "name" not in says:
+            found.add("name")
+        for part in message.parts:
+            if not _is_plain(part):
+                found.update(of_part(part, protocol, says))
     return found
+
+
+@cache
+def _others(says: frozenset[str]) -> tuple[str, ...]:
+    return tuple(name for name in _SETTINGS if name not in says)
+
+
+def _is_plain(part: Part) -> bool:
+    """Whether `part` is one that every format can say, as most are."""
+    if isinstance(part, Text):
+        return part.cache is None and part.extra is None and not part.citations
+    if isinstance(part, ToolUse):
+        return part.cache is None and part.extra is None
+    return (
+        isinstance(part, ToolResult) and part.cache is None and not part.is_error and all(map(_is_plain, part.content))
+    )
 
 
 def foreign(extra: dict[str, Opaque], protocol: str) -> set[str]:
@@ -54,7 +79,8 @@ def _of_tools(request: Request, protocol: str, says: frozenset[str]) -> Iterator
             continue
         told = True
         if isinstance(tool, Tool):
-            yield from _beside(tool.extra, protocol)
+            if tool.extra is not None:
+                yield from _beside(tool.extra, protocol)
             if tool.cache is not None and "cache_control" not in says:
                 yield "cache_control"
     choice = request.tool_choice
@@ -62,13 +88,6 @@ def _of_tools(request: Request, protocol: str, says: frozenset[str]) -> Iterator
         yield "tool_choice"
     if told and request.parallel_tool_calls is not None and "parallel_tool_calls" not in says:
         yield "parallel_tool_calls"
-
-
-def _of_message(message: Message, protocol: str, says: frozenset[str]) -> Iterator[str]:
-    if message.name is not None and "name" not in says:
-        yield "name"
-    for part in message.parts:
-        yield from of_part(part, protocol, says)
 
 
 def of_part(part: Part, protocol: str, says: frozenset[str]) -> Iterator[str]:

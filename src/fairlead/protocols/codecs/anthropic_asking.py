@@ -6,11 +6,11 @@ https://docs.anthropic.com/en/api/messages
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from fairlead.chat import (
     Media,
@@ -28,7 +28,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import anthropic_citations
 from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY
-from fairlead.protocols.envelope import any_value
+from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.unsaid import foreign, unsaid
 
 # A wish in words, as a budget of tokens. https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
@@ -68,7 +68,7 @@ def encode(request: Request, default_max_tokens: int) -> Encoded:
         body["temperature"] = None if request.temperature is None else min(max(request.temperature, 0.0), 1.0)
         body["top_k"], body["top_p"] = request.top_k, request.top_p
     own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
-    for name in PARTLY.keys() & own.keys():  # the same wish, and more
+    for name in PARTLY.keys() & own.keys() if own else ():  # the same wish, and more
         body[name] = {**(any_value(own.pop(name)) or {}), **(body[name] or {})} or None
     told = {name: value for name, value in body.items() if value is not None}
     return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told))))
@@ -82,30 +82,30 @@ def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
     found = unsaid(request, NAME, _SAYS).difference(told)
     if request.temperature is not None and told.get("temperature", request.temperature) != request.temperature:
         found.add("temperature")  # beyond what Anthropic allows
-    if any(not text.strip() for text in request.stop):
+    if request.stop and any(not text.strip() for text in request.stop):
         found.add("stop")
     shape = request.response_format
     if shape is not None and shape.kind == "json_schema" and shape.schema is None:
         found.add("response_format")
-    return found.union(foreign(request.extra, NAME), _unsaid_instructions(request.messages), _shown(request.messages))
+    if request.extra:
+        found |= foreign(request.extra, NAME)
+    found.update(_unshown(request.messages))
+    return found
 
 
-def _shown(messages: Iterable[Message]) -> Iterator[str]:
-    """Kinds of what a model made besides words: only users may show something.
+def _unshown(messages: Iterable[Message]) -> list[str]:
+    """Kinds of what stands among instructions that lead, which are words only, and of what a model made besides words:
+    only users may show something.
 
     https://docs.anthropic.com/en/docs/build-with-claude/vision
     """
+    found: list[str] = []
+    leading = True
     for message in messages:
-        if message.role == "assistant":
-            yield from (part.kind for part in message.parts if isinstance(part, Media))
-
-
-def _unsaid_instructions(messages: Iterable[Message]) -> Iterator[str]:
-    """Instructions that lead are words only."""
-    for message in messages:
-        if message.role not in ("system", "developer"):
-            return
-        yield from (part.kind for part in message.parts if isinstance(part, Media))
+        leading = leading and message.role in ("system", "developer")
+        if leading or message.role == "assistant":
+            found += [part.kind for part in message.parts if isinstance(part, Media)]
+    return found
 
 
 def _split_off_system(messages: Sequence[Message]) -> tuple[list[Text], Sequence[Message]]:
@@ -130,8 +130,9 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """Users and assistants take turns; a user's turn begins with the results of tools."""
     turns: list[dict[str, Any]] = []
     for message in messages:
-        role = "assistant" if message.role == "assistant" else "user"
-        parts = [part for part in message.parts if role == "user" or not isinstance(part, Media)]
+        role, parts = "user", message.parts
+        if message.role == "assistant":
+            role, parts = "assistant", tuple([part for part in parts if not isinstance(part, Media)])
         blocks = [block for block in map(encoded_block, parts) if block is not None]
         if not blocks:
             continue
@@ -140,7 +141,7 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
         else:
             turns.append({"role": role, "content": blocks})
     for turn in turns:
-        if turn["role"] == "user":
+        if turn["role"] == "user" and len(turn["content"]) > 1:
             turn["content"].sort(key=lambda block: not _is_result(block))
     _without_trailing_space(turns)
     return turns
@@ -160,13 +161,15 @@ def _without_trailing_space(turns: list[dict[str, Any]]) -> None:
 
 def encoded_block(part: Part) -> Any:
     """A content block, None where there is nothing to say in this format."""
+    if isinstance(part, Text):
+        if not part.text or part.text.isspace():  # Anthropic refuses blocks without words
+            return None
+        block: dict[str, Any] = {"type": "text", "text": part.text}
+        own = anthropic_citations.own(part.citations) if part.citations else None
+        if own:
+            block["citations"] = own
+        return _marked(block, part.cache)
     match part:
-        case Text(text=text, cache=cache, citations=citations):
-            if not text or text.isspace():  # Anthropic refuses blocks without words
-                return None
-            block: dict[str, Any] = {"type": "text", "text": text}
-            own = anthropic_citations.own(citations)
-            return _marked({**block, "citations": own} if own else block, cache)
         case Reasoning(protocol=protocol, signature=signature, encrypted=encrypted) if protocol == NAME:
             if encrypted is not None:
                 return {"type": "redacted_thinking", "data": encrypted}
@@ -174,10 +177,13 @@ def encoded_block(part: Part) -> Any:
         case ToolUse(id=id, name=name, cache=cache):
             return _marked({"type": "tool_use", "id": _id(id), "name": name, "input": _input(part)}, cache)
         case ToolResult(id=id, content=content, is_error=is_error, cache=cache):
-            told = {"type": "tool_result", "tool_use_id": _id(id)}
+            told: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(id)}
             blocks = [block for block in map(encoded_block, content) if block is not None]
-            facts = {**({"content": blocks} if blocks else {}), **({"is_error": True} if is_error else {})}
-            return _marked({**told, **facts}, cache)
+            if blocks:
+                told["content"] = blocks
+            if is_error:
+                told["is_error"] = True
+            return _marked(told, cache)
         case Media():
             return _encoded_media(part)
         case Opaque(protocol=protocol, raw=raw) if protocol == NAME:
@@ -189,9 +195,12 @@ def _marked(block: dict[str, Any], cache: Raw | None) -> dict[str, Any]:
     return block if cache is None else {**block, "cache_control": cache}
 
 
+_NOT_OF_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+
+
 def _id(id: str) -> str:
     """Ids may hold letters, digits, `_` and `-` only."""
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", id)
+    return _NOT_OF_IDS.sub("_", id)
 
 
 def input_of(call: ToolUse) -> Raw | None:
@@ -250,7 +259,9 @@ def _text_of(document: Media) -> str:
 def _encoded_tool(tool: Tool | Opaque) -> Any:
     if isinstance(tool, Opaque):
         return tool.raw if tool.protocol == NAME else None
-    told: dict[str, Any] = {"name": tool.name, **_fields_beside(tool.extra)}
+    told: dict[str, Any] = {"name": tool.name}
+    if tool.extra is not None:
+        told |= _fields_beside(tool.extra)
     if tool.description is not None:
         told["description"] = tool.description
     told["input_schema"] = _schema(tool)
@@ -259,15 +270,23 @@ def _encoded_tool(tool: Tool | Opaque) -> Any:
     return _marked(told, tool.cache)
 
 
+class _Typed(Struct):
+    type: Raw = NULL
+
+
+_typed = msgspec.json.Decoder(_Typed)
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
 def _schema(tool: Tool) -> Any:
     """Always of an object: Anthropic requires it to say so."""
     try:
-        fields = msgspec.json.decode(tool.schema, type=dict[str, Raw]) if tool.schema is not None else {}
+        if tool.schema is not None and _typed.decode(tool.schema).type is not NULL:
+            return tool.schema
+        fields = _fields.decode(tool.schema) if tool.schema is not None else {}
     except msgspec.DecodeError:
         told = f"The parameters of the tool {tool.name[:60]!r} must be a JSON schema of an object."
         raise InvalidRequest(told, param="tools") from None
-    if "type" in fields:
-        return tool.schema
     return {"type": "object", **({} if fields else {"properties": {}}), **fields}
 
 

@@ -4,7 +4,7 @@ https://platform.openai.com/docs/api-reference/chat/create, with the additions f
 servers share.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -42,9 +42,12 @@ def encode(request: Request) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
     own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME and name != "n"}
     tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None]
+    messages: list[dict[str, Any]] = []
+    for message in request.messages:
+        messages += _encoded(message)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [told for message in request.messages for told in _encoded(message)],
+        "messages": messages,
         "tools": tools or None,
         "tool_choice": _encoded_choice(request.tool_choice) if tools else None,
         "parallel_tool_calls": request.parallel_tool_calls if tools else None,
@@ -85,10 +88,10 @@ def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
         found.discard("thinking")
     for message in request.messages:
         if message.role == "assistant":  # it says words and calls only
-            found |= {part.kind for part in message.parts if isinstance(part, Media)}
+            found.update([part.kind for part in message.parts if isinstance(part, Media)])
     if "n" in request.extra:  # our words tell one answer
         found.add("n")
-    return found | foreign(request.extra, NAME)
+    return found.union(foreign(request.extra, NAME)) if request.extra else found
 
 
 def _is_the_models(wish: Thinking | None) -> bool:
@@ -96,57 +99,67 @@ def _is_the_models(wish: Thinking | None) -> bool:
     return wish is None or (wish.enabled and wish.effort is None and wish.budget_tokens is None)
 
 
-def _encoded(message: Message) -> Iterator[dict[str, Any]]:
-    match message.role:
-        case "tool":
-            yield from _encoded_results(message.parts)
-        case "assistant":
-            yield from _encoded_assistant(message)
-        case role:
-            # Results may share a user message with words: they answer the assistant's turn, so they come first.
-            results = [part for part in message.parts if isinstance(part, ToolResult)]
-            yield from _encoded_results(results)
-            content = _encoded_content(part for part in message.parts if not isinstance(part, ToolResult))
-            if content or not results:
-                yield _named({"role": role, "content": content}, message.name)
+def _encoded(message: Message) -> Iterable[dict[str, Any]]:
+    if message.role == "tool":
+        return _encoded_results(message.parts)
+    if message.role == "assistant":
+        return _encoded_assistant(message)
+    parts = message.parts
+    if len(parts) == 1 and isinstance(parts[0], Text):  # as nearly all are
+        return (_named({"role": message.role, "content": parts[0].text}, message.name),)
+    # Results may share a user message with words: they answer the assistant's turn, so they come first.
+    results = [part for part in parts if isinstance(part, ToolResult)]
+    told = _encoded_results(results)
+    content = _encoded_content(part for part in parts if not isinstance(part, ToolResult))
+    if content or not results:
+        told.append(_named({"role": message.role, "content": content}, message.name))
+    return told
 
 
-def _encoded_results(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+def _encoded_results(parts: Iterable[Part]) -> list[dict[str, Any]]:
     """A tool's message holds only text, so that what else it gave follows as the user's."""
+    told: list[dict[str, Any]] = []
     shown: list[Part] = []
     for part in parts:
         if not isinstance(part, ToolResult):
             continue
-        text = "\n".join(piece.text for piece in part.content if isinstance(piece, Text))
+        text = "\n".join([piece.text for piece in part.content if isinstance(piece, Text)])
         media = [piece for piece in part.content if isinstance(piece, Media)]
         if media:
             text = text or "The result follows in the next message."
             shown += media
-        yield {"role": "tool", "tool_call_id": part.id, "content": text}
+        told.append({"role": "tool", "tool_call_id": part.id, "content": text})
     if shown:
-        yield {"role": "user", "content": _encoded_content(shown)}
+        told.append({"role": "user", "content": _encoded_content(shown)})
+    return told
 
 
-def _encoded_assistant(message: Message) -> Iterator[dict[str, Any]]:
-    texts = [part for part in message.parts if isinstance(part, Text)]
-    content = "".join(part.text for part in texts)
-    thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning) and part.protocol is None)
-    # Another provider's signature would be refused; our own is a sign that this one knows the field.
-    sealed = [part for part in message.parts if isinstance(part, Reasoning) and part.protocol == NAME]
+def _encoded_assistant(message: Message) -> Iterable[dict[str, Any]]:
+    texts: list[Text] = []
+    thought = ""
+    sealed: list[Reasoning] = []  # another provider's signature would be refused; our own: this one knows the field
     calls: list[Any] = []
     blocks: list[Raw] = []  # of its content, that only this format knows
     fields: dict[str, Raw] = {}  # of its own
     for part in message.parts:
-        if isinstance(part, ToolUse):
+        if isinstance(part, Text):
+            texts.append(part)
+        elif isinstance(part, ToolUse):
             calls.append(openai_calls.encoded_call(part))
+        elif isinstance(part, Reasoning):
+            if part.protocol is None:
+                thought += part.text
+            elif part.protocol == NAME:
+                sealed.append(part)
         elif isinstance(part, Opaque) and part.protocol == NAME:
             own: dict[str, Raw] = typed(part.raw, _fields, "messages")
             if "type" not in own:
                 fields.update(own)
             else:
                 (calls if "id" in own else blocks).append(part.raw)
+    content = texts[0].text if len(texts) == 1 else "".join([text.text for text in texts])
     if not content and not calls and not thought and not sealed and not blocks and not fields:
-        return
+        return ()
     told = _named({"role": "assistant", "content": content or None, **fields}, message.name)
     if blocks:
         told["content"] = [*([{"type": "text", "text": content}] if content else []), *blocks]
@@ -159,7 +172,7 @@ def _encoded_assistant(message: Message) -> Iterator[dict[str, Any]]:
     annotations = openai_citations.own(texts)
     if annotations:
         told["annotations"] = annotations
-    yield told
+    return (told,)
 
 
 def _named(told: dict[str, Any], name: str | None) -> dict[str, Any]:
@@ -222,9 +235,12 @@ def _encoded_tool(tool: Tool | Opaque) -> Any:
     if isinstance(tool, Opaque):
         return tool.raw if tool.protocol == NAME else None
     function: dict[str, Any] = {"name": tool.name}
-    for name, value in (("description", tool.description), ("parameters", tool.schema), ("strict", tool.strict)):
-        if value is not None:
-            function[name] = value
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.schema is not None:
+        function["parameters"] = tool.schema
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return {"type": "function", "function": function}
 
 

@@ -79,7 +79,7 @@ def encoded_call(part: ToolUse, *, carry: bool = False) -> dict[str, Any]:
     """`carry`: what another format keeps beside the call, too, for a client to bring back."""
     function = {"name": part.name, "arguments": part.arguments}
     told: dict[str, Any] = {"id": part.id, "type": "function", "function": function}
-    return {**told, **encode(part.extra, carry=carry)}
+    return told if part.extra is None else {**told, **encode(part.extra, carry=carry)}
 
 
 def encode(extra: Opaque | None, *, carry: bool) -> dict[str, Any]:

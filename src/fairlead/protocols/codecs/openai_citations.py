@@ -148,6 +148,7 @@ def own(texts: Sequence[Text]) -> list[Raw]:
     return [
         citation.raw.raw
         for text in texts
+        if text.citations
         for citation in text.citations
         if citation.raw is not None and citation.raw.protocol == NAME
     ]
