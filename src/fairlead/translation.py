@@ -252,8 +252,10 @@ class Translated:
     def _words(self, call: Call) -> Request:
         if call.request is None:  # the second endpoint of a call needs the same words
             assert call.envelope is not None
-            words = self.inbound.decode_request(call.body)
-            call.request = structs.replace(words, stream=call.envelope.stream)  # which may stand in the address
+            words = self.inbound.decode_request(call.body, taken=call.envelope)
+            if words.stream != call.envelope.stream:  # which may stand in the address
+                words = structs.replace(words, stream=call.envelope.stream)
+            call.request = words
         return call.request
 
     def answer(

@@ -204,8 +204,11 @@ class EventEncoder(Protocol):
 class Inbound(Served, Protocol):
     """What clients speak, where it can be translated. An event encoder is made for one stream: it remembers parts."""
 
-    def decode_request(self, body: bytes) -> Request:
-        """Raises InvalidRequest with `param` as a path, and nothing else."""
+    def decode_request(self, body: bytes, *, taken: Envelope | None = None) -> Request:
+        """`taken`: what `peek` made of `body`, which is not done again then.
+
+        Raises InvalidRequest with `param` as a path, and nothing else.
+        """
         ...
 
     def encode_response(self, response: Response, request: Request | None = None) -> bytes:

@@ -86,8 +86,8 @@ class AnthropicCompletions:
 
     # ---- translation
 
-    def decode_request(self, body: bytes) -> Request:
-        return anthropic_texts.decode_request(envelope.split(body, _KNOWN), body)
+    def decode_request(self, body: bytes, *, taken: Envelope | None = None) -> Request:
+        return anthropic_texts.decode_request(envelope.split(body, _KNOWN) if taken is None else taken.fields, body)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return anthropic_texts.encode_request(request, default_max_tokens)

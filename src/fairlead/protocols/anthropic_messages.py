@@ -106,8 +106,8 @@ class AnthropicMessages:
 
     # ---- translation
 
-    def decode_request(self, body: bytes) -> Request:
-        return anthropic_request.decode(envelope.split(body, _KNOWN), body)
+    def decode_request(self, body: bytes, *, taken: Envelope | None = None) -> Request:
+        return anthropic_request.decode(envelope.split(body, _KNOWN) if taken is None else taken.fields, body)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return anthropic_asking.encode(request, default_max_tokens)

@@ -122,8 +122,11 @@ class Gemini:
 
     # ---- translation
 
-    def decode_request(self, body: bytes, *, model: str | None = None, stream: bool = False) -> Request:
-        taken = self.peek(body, model=model, stream=stream)
+    def decode_request(
+        self, body: bytes, *, model: str | None = None, stream: bool = False, taken: Envelope | None = None
+    ) -> Request:
+        if taken is None:
+            taken = self.peek(body, model=model, stream=stream)
         return gemini_request.decode(taken.fields, model=taken.model or "", stream=taken.stream)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:

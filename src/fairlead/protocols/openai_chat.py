@@ -128,7 +128,9 @@ class OpenAIChat:
 
     # ---- translation
 
-    def decode_request(self, body: bytes) -> Request:
+    def decode_request(self, body: bytes, *, taken: Envelope | None = None) -> Request:
+        if taken is not None:
+            return openai_request.decode(taken.fields, body)
         fields = envelope.split(body, _KNOWN)
         envelope.messages(fields)
         return openai_request.decode(fields, body)

@@ -88,8 +88,8 @@ class OpenAICompletions:
 
     # ---- translation
 
-    def decode_request(self, body: bytes) -> Request:
-        fields = envelope.split(body, _KNOWN)
+    def decode_request(self, body: bytes, *, taken: Envelope | None = None) -> Request:
+        fields = envelope.split(body, _KNOWN) if taken is None else taken.fields
         _check_prompt(fields.get("prompt"))
         return completions_request.decode(fields, body)
 

@@ -115,8 +115,8 @@ class OpenAIResponses:
 
     # ---- translation
 
-    def decode_request(self, body: bytes) -> Request:
-        return responses_request.decode(envelope.split(body, _KNOWN), body)
+    def decode_request(self, body: bytes, *, taken: Envelope | None = None) -> Request:
+        return responses_request.decode(envelope.split(body, _KNOWN) if taken is None else taken.fields, body)
 
     def encode_request(self, request: Request, *, default_max_tokens: int) -> Encoded:
         return responses_asking.encode(request)
