@@ -49,7 +49,7 @@ async def test_a_provider_that_takes_its_credential_and_lists_models_is_well(tmp
         configured(tmp_path, lab=url)
         found = (await examined(tmp_path))["provider lab"]
     assert (found["state"], found["found"]) == ("ok", "answers, and lists 9 models")
-    assert found["facts"] == {"status": 200, "models": 8}
+    assert found["facts"] == {"status": 200, "models": 9}
 
 
 async def test_one_that_refuses_it_is_a_problem_and_the_credential_is_told_nowhere(tmp_path: Path) -> None:
