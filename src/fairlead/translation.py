@@ -234,7 +234,7 @@ class Translated:
             words = media.with_bytes(words, self._wants_bytes, endpoint.model, call.fetched)
         extra = self._without_ours(words.extra, endpoint)
         told = self.wire.encode_request(
-            structs.replace(words, model=endpoint.model, extra=extra),
+            structs.replace(words, model=endpoint.model, extra=extra, max_tokens=_max_tokens(call, words)),
             default_max_tokens=_default_max_tokens(call),
         )
         return told.body, told.dropped
@@ -277,6 +277,12 @@ def _with(raw: bytes, error: UpstreamError) -> UpstreamError:
     if isinstance(error, UpstreamBroken):
         error.raw = raw
     return error
+
+
+def _max_tokens(call: Call, words: Request) -> int | None:
+    """What the client may have at most: as it said, or what the policy allows."""
+    assert call.snapshot is not None
+    return call.snapshot.policy.max_tokens if words.max_tokens is None else words.max_tokens
 
 
 def _default_max_tokens(call: Call) -> int:

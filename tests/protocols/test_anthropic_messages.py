@@ -574,10 +574,34 @@ def test_who_shall_not_think_is_told_so_and_keeps_the_temperature():
     ("effort", "budget"),
     [("minimal", 1024), ("low", 1024), ("medium", 4096), ("high", 16384), ("xhigh", 32768), ("unheard of", 4096)],
 )
-def test_an_effort_is_a_budget_and_the_answer_has_room_beyond_it(effort: str, budget: int):
-    sent = asked(HELLO, max_tokens=500, thinking=Thinking(effort=effort))
+def test_an_effort_is_a_budget_and_where_the_client_set_no_limit_the_answer_has_room_beyond_it(
+    effort: str, budget: int
+):
+    sent = asked(HELLO, thinking=Thinking(effort=effort))
     assert sent["thinking"] == {"type": "enabled", "budget_tokens": budget}
-    assert sent["max_tokens"] == budget + 500
+    assert sent["max_tokens"] > budget
+    assert asked(HELLO, max_tokens=40_000, thinking=Thinking(effort=effort))["max_tokens"] == 40_000
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "wish", "budget"),
+    [
+        (10_000, Thinking(effort="high"), 8000),
+        (2000, Thinking(budget_tokens=60_000), 1600),
+        (1280, Thinking(effort="low"), 1024),
+        (1279, Thinking(effort="high"), 1024),
+        (1024, Thinking(effort="high"), None),
+        (900, Thinking(effort="high"), None),
+    ],
+)
+def test_thoughts_stay_within_the_clients_limit(max_tokens: int, wish: Thinking, budget: int | None):
+    """https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_completion_tokens"""
+    request = Request("m", (HELLO,), max_tokens=max_tokens, thinking=wish)
+    told = FORMAT.encode_request(request, default_max_tokens=4096)
+    sent = msgspec.json.decode(told.body)
+    assert sent["max_tokens"] == max_tokens
+    assert sent.get("thinking") == (budget and {"type": "enabled", "budget_tokens": budget})
+    assert told.dropped == (() if budget else ("thinking",))
 
 
 @pytest.mark.parametrize("thinking", [Thinking(enabled=False), Thinking(adaptive=True)])

@@ -856,8 +856,9 @@ def thought(model: str, wish: Thinking, *messages: Message, **more: Any) -> tupl
 def test_thinking() -> None:
     budget = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
     assert thought(CLAUDE, Thinking(budget_tokens=2000)) == (budget, ())
-    told, dropped = thought(CLAUDE, Thinking(effort="low"), max_tokens=100, temperature=0.5, top_p=0.5, top_k=3)
-    assert told == {"thinking": {"type": "enabled", "budget_tokens": 1024}, "maxTokens": 1124}
+    told, dropped = thought(CLAUDE, Thinking(effort="low"), max_tokens=2000, temperature=0.5, top_p=0.5, top_k=3)
+    assert told == {"thinking": {"type": "enabled", "budget_tokens": 1024}, "maxTokens": 2000}
+    assert thought(CLAUDE, Thinking(effort="high"), max_tokens=100) == ({"maxTokens": 100}, ("thinking",))
     assert dropped == ("temperature", "top_k", "top_p")
     assert thought(CLAUDE, Thinking(enabled=False))[0] == {"thinking": {"type": "disabled"}}
     adaptive = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
@@ -870,7 +871,8 @@ def test_thinking() -> None:
     medium = {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}, "maxTokens": 9}
     assert thought(nova, Thinking(budget_tokens=5000), max_tokens=9) == (medium, ())
     high = {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "high"}}
-    assert thought(nova, Thinking(effort="high"), max_tokens=9, top_k=1) == (high, ("max_tokens", "top_k"))
+    assert thought(nova, Thinking(effort="high"), temperature=0.5) == (high, ("temperature",))
+    assert thought(nova, Thinking(effort="high"), max_tokens=9) == (medium, ())  # all it can takes no limit
     assert thought("openai.gpt-oss-120b-1:0", Thinking(effort="low")) == ({"reasoning_effort": "low"}, ())
     assert thought(NOVA, Thinking(effort="low")) == ({}, ("thinking",))
 

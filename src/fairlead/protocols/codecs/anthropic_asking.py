@@ -28,12 +28,12 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import anthropic_citations
 from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY
+from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, within
 from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.unsaid import foreign, unsaid
 
 # A wish in words, as a budget of tokens. https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
-_SMALLEST_BUDGET = 1024
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 _encode = msgspec.json.encode
@@ -48,7 +48,7 @@ def encode(request: Request, default_max_tokens: int) -> Encoded:
     max_tokens = request.max_tokens if request.max_tokens is not None else default_max_tokens
     thinking = _thinking(request, turns)
     if thinking is not None and "budget_tokens" in thinking and max_tokens <= thinking["budget_tokens"]:
-        max_tokens += thinking["budget_tokens"]
+        max_tokens += thinking["budget_tokens"]  # the client set no limit
     tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None]
     body: dict[str, Any] = {
         "model": request.model,
@@ -316,8 +316,9 @@ def _thinking(request: Request, turns: list[dict[str, Any]]) -> dict[str, Any] |
         return {"type": "adaptive"}
     if _forces_tool(request) or _broke_off_thinking(turns):
         return None
-    budget = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
-    return {"type": "enabled", "budget_tokens": max(budget, _SMALLEST_BUDGET)}
+    asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
+    budget = within(max(asked, SMALLEST_BUDGET), request.max_tokens)
+    return None if budget is None else {"type": "enabled", "budget_tokens": budget}
 
 
 def _forces_tool(request: Request) -> bool:

@@ -27,7 +27,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import bedrock_media
 from fairlead.protocols.codecs.bedrock_models import NAME, Manner, manner
-from fairlead.protocols.codecs.wording import arguments_of, own_fields
+from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, arguments_of, own_fields, within
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import unsaid
 
@@ -46,7 +46,6 @@ _TIERS = {"default": "default", "standard_only": "default", "flex": "flex", "pri
           "reserved": "reserved"}  # fmt: skip
 # https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
-_SMALLEST_BUDGET = 1024
 # https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
 _ALL_IT_CAN = -1  # instead of a budget: a model that thinks like this takes no limits and no temperature
 _NOVA_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
@@ -387,7 +386,7 @@ def _inference(request: Request, thinking: int | None, ways: Manner, teller: Tel
         teller.dropped.update(name for name in names if getattr(request, name) is not None)
         request = structs.replace(request, max_tokens=None, temperature=None, top_p=None)
     if request.max_tokens is not None:
-        config["maxTokens"] = request.max_tokens + (thinking if thinking and thinking >= request.max_tokens else 0)
+        config["maxTokens"] = request.max_tokens
     if thinking is None or not ways.signs:
         if request.temperature is not None:
             config["temperature"] = min(max(request.temperature, 0.0), 1.0)
@@ -438,6 +437,8 @@ def _thinking(request: Request, ways: Manner, more: dict[str, Any], teller: Tell
             return _anthropic_thinking(request, more, teller)
         case "reasoningConfig":
             effort = _NOVA_EFFORTS.get(_effort(request), "medium")
+            if effort == "high" and request.max_tokens is not None:
+                effort = "medium"  # the highest takes no limit, and the client set one
             more.setdefault("reasoningConfig", {"type": "enabled", "maxReasoningEffort": effort})
             return _ALL_IT_CAN if effort == "high" else 0
         case "reasoning_effort":
@@ -469,8 +470,11 @@ def _anthropic_thinking(request: Request, more: dict[str, Any], teller: Teller) 
     if forced or _broke_off_thinking(request.messages):  # Anthropic refuses either
         teller.dropped.add("thinking")
         return None
-    budget = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
-    budget = max(budget, _SMALLEST_BUDGET)
+    asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
+    budget = within(max(asked, SMALLEST_BUDGET), request.max_tokens)
+    if budget is None:
+        teller.dropped.add("thinking")
+        return None
     more.setdefault("thinking", {"type": "enabled", "budget_tokens": budget})
     return budget
 

@@ -95,6 +95,18 @@ def data_address(media: Media) -> str:
     return f"data:{media.mime or 'image/png'};base64,{media.data or ''}"
 
 
+SMALLEST_BUDGET = 1024  # of thought, at Claude
+
+
+def within(budget: int, max_tokens: int | None) -> int | None:
+    """A budget of thought that leaves something to say where all of it must stay within `max_tokens`, as OpenAI, Google
+    and Anthropic have it. None: there is no room for a thought."""
+    if max_tokens is None or budget < max_tokens:
+        return budget
+    budget = max_tokens * 4 // 5
+    return budget if budget >= SMALLEST_BUDGET else None
+
+
 def arguments_of(call: ToolUse) -> Raw:
     """The arguments as a JSON object. Raises InvalidRequest if they are none."""
     try:
