@@ -22,6 +22,7 @@ from fairlead.chat import (
     Opaque,
     Part,
     PartDelta,
+    PartStart,
     Reasoning,
     Request,
     Response,
@@ -41,7 +42,6 @@ from fairlead.protocols import Encoded, aws_eventstream, is_inbound, is_outbound
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.aws_eventstream import EventCutter
 from fairlead.protocols.bedrock_converse import BedrockConverse
-from mutation import Mutator, seeded
 from protocols_recordings import Recording, recordings
 
 FORMAT = BedrockConverse()
@@ -922,45 +922,17 @@ def test_names_and_details_are_named() -> None:
     assert asked(Request(NOVA, (Message("user", (media,), name="me"),)))[1] == ("detail", "name")
 
 
+def test_a_call_that_begins_without_an_id_is_told_as_any_other() -> None:
+    begun = aws_eventstream.event(
+        [(":event-type", "contentBlockStart"), (":message-type", "event")],
+        b'{"start":{"toolUse":{"toolUseId":1,"toolUseId":"t","name":"get"}}}',
+    )
+    started, added, _ = [each for each in heard([begun, stop(0), *ENDED]) if not isinstance(each, Start | Finish)]
+    assert started == PartStart(0, ToolUse("t", "get", ""))
+    assert added == PartDelta(0, "{}")
+
+
 # ---- anything
-
-
-def answers() -> list[bytes]:
-    return [whole(blocks, trace={"x": 1}) for blocks, _ in SAME] + [b'{"message":"no","__type":"X"}']
-
-
-def streams() -> list[list[bytes]]:
-    return [[OPENED, *events, *ENDED] for _, events in SAME] + [[event("throttlingException", {}, "exception")]]
-
-
-def decode_mutants(count: int) -> None:
-    """The payloads of a stream are mutated, and its bytes."""
-    random = seeded("converse")
-    mutate, tellings = Mutator(answers(), random), streams()
-    for _ in range(count):
-        with_errors(lambda: FORMAT.decode_response(mutate()))
-        events = list(random.choice(tellings))
-        at = random.randrange(len(events))
-        whole = aws_eventstream.message(events[at])
-        headers = [(name, str(value)) for name, value in whole.headers.items()]
-        events[at] = aws_eventstream.event(headers, mutate.wrong(whole.payload))
-        with_errors(lambda events=events: fold(heard(events)))  # type: ignore[misc]
-        stream = mutate.wrong(b"".join(events))
-        with_errors(lambda stream=stream: fold(heard([*EventCutter(4000).feed(stream)])))  # type: ignore[misc]
-        status = random.choice([200, 400, 424, 500])
-        assert isinstance(FORMAT.decode_error(status, mutate()), UpstreamError)
-
-
-def with_errors(decode: Any) -> None:
-    try:
-        told = decode()
-    except UpstreamError:
-        return
-    msgspec.json.encode(told)  # whatever was kept as it stood is JSON
-
-
-def test_whatever_comes_only_upstream_errors_leave() -> None:
-    decode_mutants(300)
 
 
 @given(st.lists(st.sampled_from(["text", "thought", "call", "stop"]), max_size=30), st.integers(0, 2))

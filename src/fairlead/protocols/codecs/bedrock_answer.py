@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from fairlead.chat import (
     Citation,
@@ -424,7 +424,12 @@ class Decoder:
         gathered = self._gathered.pop(index, None)
         if gathered is not None:
             self.held -= gathered.size
-            yield PartStart(self._parts, gathered.whole())
+            part = gathered.whole()
+            if isinstance(part, ToolUse):  # one that began without an id
+                yield PartStart(self._parts, structs.replace(part, arguments=""))
+                yield PartDelta(self._parts, part.arguments)
+            else:
+                yield PartStart(self._parts, part)
             yield PartEnd(self._parts)
             self._parts += 1
 

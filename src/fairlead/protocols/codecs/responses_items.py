@@ -416,5 +416,5 @@ def are_clients(tools: object) -> bool:
     calls of custom tools, which nobody declared: https://docs.x.ai/docs/guides/tools/overview"""
     if not isinstance(tools, list) or not tools:
         return True
-    kinds = {tool.get("type") for tool in tools if isinstance(tool, Mapping)}
+    kinds = {str(tool.get("type")) for tool in tools if isinstance(tool, Mapping)}
     return bool(kinds & {"custom", "namespace", "tool_search"}) or kinds <= {"function"}
