@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --req
 # Bytecode is written whatever the environment says: without it each start would compile everything again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test lint dev bench soak chaos conformance lock swagger-ui clean
+.PHONY: help demo test fuzz lint dev bench soak chaos conformance lock swagger-ui clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -22,6 +22,10 @@ demo: $(RUN) ## a gateway with simulated models; PORT=8080, ONCE=1 leaves after 
 
 test: $(DEV) ## all tests; ARGS="tests/http -k drain" for some, COVERAGE=1
 	$(BIN)/python -m pytest -n 2 $(if $(COVERAGE),--cov --cov-report=term) $(ARGS)
+
+fuzz: $(DEV) ## 100,000 mutated recordings for each decoder of each format; BODIES=, SEED=
+	MUTATED_BODIES=$(or $(BODIES),100000) $(if $(SEED),MUTATED_SEED=$(SEED)) \
+		$(BIN)/python -m pytest -n 2 --dist worksteal tests/protocols/test_mutated.py
 
 lint: $(DEV) ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -1,29 +1,15 @@
 """Bodies and streams that are wrong in a place or two: ever new ones, and the same in every run.
 
-MUTATED_SEED=7 pytest tests/protocols       other ones
+MUTATED_SEED=7 pytest tests/protocols/test_mutated.py       other ones
 """
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any, NamedTuple
 
 SEED = os.environ.get("MUTATED_SEED", "1")
-
-
-def seeded(name: str) -> Random:
-    """The chance of the test `name`; what it depends on is shown where a test fails."""
-    print(f"MUTATED_SEED={SEED}")
-    return Random(f"{SEED}/{name}")
-
-
-def mutants(bodies: Sequence[bytes], count: int, name: str) -> Iterator[bytes]:
-    """So many wrong ones of `bodies`, for the test `name`."""
-    mutate = Mutator(bodies, seeded(name))
-    for _ in range(count):
-        yield mutate()
-
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 HOSTILE = [

@@ -1,13 +1,12 @@
 """What the tests of formats have in common, most of all of those that only providers speak."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from fairlead.chat import Event, Message, PartDelta, PartEnd, PartStart, Request, Response, Text, ToolUse, fold
-from fairlead.errors import UpstreamError
 from fairlead.protocols import Encoded, Outbound
 
 
@@ -85,24 +84,3 @@ def without_ids(response: Response) -> Response:
 def comparable(value: Any) -> Any:
     """`value` as JSON: a `Raw` is equal to nothing else."""
     return msgspec.json.decode(msgspec.json.encode(value))
-
-
-def refused_or(decode: Callable[[bytes], object], body: bytes) -> bool:
-    """Whether `decode` takes `body`; it may refuse it by an error of the provider's side only."""
-    try:
-        decode(body)
-    except UpstreamError as error:
-        str(error)
-        return False
-    return True
-
-
-def whole_stream(format: Outbound, body: bytes) -> None:
-    """Decode a stream, and look at what it tells as the gateway does."""
-    decode = format.event_decoder()
-    events: list[Event] = []
-    for raw in (*raw_events(format, body), b""):
-        events += decode(raw)
-        assert decode.held >= 0
-    check(events)
-    msgspec.json.encode(fold(events).usage)

@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64decode, b64encode
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -35,7 +34,6 @@ from fairlead.protocols import aws_eventstream, is_inbound, is_outbound
 from fairlead.protocols.aws_eventstream import EventCutter
 from fairlead.protocols.bedrock_invoke import BedrockInvoke
 from fairlead.protocols.codecs import bedrock_models
-from mutation import Mutator, StreamMutator, seeded
 from protocols_recordings import Recording, recordings
 
 FORMAT = BedrockInvoke()
@@ -539,22 +537,3 @@ def test_other_events_and_lines_within_json_are_passed_over() -> None:
     events = heard([other, chunk(first), chunk(STREAMS["openai"][1])])
     assert [event.text for event in events if isinstance(event, PartDelta)] == ["hello"]
     assert isinstance(events[-1], Finish)
-
-
-# ---- anything
-
-
-def decode_mutants(count: int) -> None:
-    random = seeded("invoke")
-    bodies = [msgspec.json.encode(told) for told in ANSWERS.values()]
-    tellings = [[msgspec.json.encode(each) for each in told] for told in STREAMS.values()]
-    answer, stream = Mutator(bodies, random), StreamMutator(tellings, random)
-    for _ in range(count):
-        with suppress(UpstreamError):
-            msgspec.json.encode(FORMAT.decode_response(answer()))
-        with suppress(UpstreamError):
-            fold(heard([chunk(each) for each in stream()]))
-
-
-def test_whatever_comes_only_upstream_errors_leave() -> None:
-    decode_mutants(400)

@@ -30,8 +30,7 @@ from fairlead.chat import (
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound, is_wire
 from fairlead.protocols.cohere_chat import CohereChat
-from mutation import mutants
-from protocols_outbound import Asking, comparable, raw_events, refused_or, streamed, told, whole_stream
+from protocols_outbound import Asking, comparable, raw_events, streamed, told
 from protocols_recordings import Recording, recordings, whatever_was_asked
 from work import grows_with_its_size
 
@@ -664,46 +663,3 @@ def test_statuses(status: int, kind: type[Exception], body: bytes) -> None:
 def test_what_is_no_answer_is_broken(body: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         FORMAT.decode_response(body)
-
-
-SOURCE = {"type": "tool", "id": "t", "tool_output": {"a": "b"}}
-BODY = json.dumps(
-    {
-        "id": "i",
-        "finish_reason": "TOOL_CALL",
-        "usage": {**USAGE, "cached_tokens": 4},
-        "message": {
-            "role": "assistant",
-            "tool_plan": "p",
-            "content": [{"type": "text", "text": "x"}, {"type": "thinking", "thinking": "h"}],
-            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "null"}}],
-            "citations": [{"start": 0, "end": 1, "text": "x", "sources": [SOURCE]}],
-        },
-    }
-).encode()
-FIRST = {"id": "c", "function": {"name": "f", "arguments": ""}}
-STREAM = b"".join(
-    [
-        START,
-        sse("tool-plan-delta", delta={"message": {"tool_plan": "p"}}),
-        content("h", 0, "thinking"),
-        content("x", 1),
-        cited(0),
-        sse("tool-call-start", index=0, delta={"message": {"tool_calls": FIRST}}),
-        sse("tool-call-delta", index=0, delta={"message": {"tool_calls": {"function": {"arguments": "{}"}}}}),
-        sse("tool-call-end", index=0),
-        END,
-        b"data: [DONE]\n\n",
-    ]
-)
-
-
-def test_mutated_answers_are_read_or_refused() -> None:
-    taken = sum(refused_or(FORMAT.decode_response, body) for body in mutants([BODY], 400, "cohere"))
-    assert 20 < taken < 380
-    taken = sum(
-        refused_or(lambda body: whole_stream(FORMAT, body), body) for body in mutants([STREAM], 400, "cohere stream")
-    )
-    assert 20 < taken < 380
-    for body in mutants([BODY], 100, "cohere error"):
-        FORMAT.decode_error(418, body)

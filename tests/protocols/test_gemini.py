@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -43,13 +42,10 @@ from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols import CONTENT, Encoded, is_inbound, is_outbound, is_wire
 from fairlead.protocols.codecs.gemini_parts import UNSIGNED, opened, sealed
 from fairlead.protocols.gemini import ArrayOfChunks, Gemini
-from mutation import mutants
 from protocols_outbound import (
     comparable,
     raw_events,
-    refused_or,
     streamed,
-    whole_stream,
     without_ids,
 )
 from protocols_recordings import Recording, recordings, whatever_was_asked
@@ -1268,64 +1264,3 @@ def test_places_in_a_text_are_kept(texts: list[tuple[str, list[int]]]) -> None:
         parts += [Text(text, citations=cited), own(executableCode={"code": "1"})]
     response = responded(*parts, raw_reason="STOP")
     assert comparable(FORMAT.decode_response(FORMAT.encode_response(response))) == comparable(response)
-
-
-SEEDS = [
-    json.dumps(each).encode()
-    for each in (
-        chunk({"text": "a", "thoughtSignature": "c2ln"}, {"text": "b", "thought": True}, finishReason="STOP"),
-        chunk({"functionCall": {"name": "f", "args": {"a": 1}, "id": "1"}}, finishReason="STOP", usageMetadata={
-            "promptTokenCount": 1, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 1}]}),
-        chunk({"text": "äbc"}, finishReason="STOP", **grounded((0, 2, [0]), chunks=[{"web": {"uri": "u"}}])),
-        chunk({"inlineData": {"mimeType": "image/png", "data": "aGk="}}, {"executableCode": {}}, finishReason="STOP"),
-        {"promptFeedback": {"blockReason": "OTHER"}}, {"error": {"code": 429, "message": "m", "details": [{}]}},
-    )
-]  # fmt: skip
-STREAM_SEEDS = [
-    events(
-        chunk({"functionCall": {"name": "f", "willContinue": True}}),
-        chunk(piece("$.a[0].b", stringValue="x"), piece("$.c", numberValue=1)),
-        chunk({"functionCall": {}}, {"text": "z"}, {"text": "", "thoughtSignature": "c2ln"}),
-        chunk({"text": "ö"}, finishReason="STOP", **grounded((0, 2, [0]), chunks=[{"web": {"uri": "u"}}])),
-    )
-]
-REQUEST_SEEDS = [
-    json.dumps(each).encode()
-    for each in (
-        {"contents": [{"role": "user", "parts": [{"text": "hi"}, {"inline_data": {"mime_type": "a", "data": "b"}}]}]},
-        {
-            "contents": [
-                {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}]},
-                {"parts": [{"functionResponse": {"name": "f", "response": {"output": "x"}, "parts": [
-                    {"inlineData": {"mimeType": "image/png", "data": "aGk="}}]}}]},
-            ],
-            "systemInstruction": {"parts": [{"text": "s"}]},
-            "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT", "properties": {
-                "a": {"type": "STRING", "nullable": True}}}}]}, {"googleSearch": {}}],
-            "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
-            "generationConfig": {"temperature": 1, "responseMimeType": "application/json", "responseSchema": {
-                "type": "ARRAY", "items": {"type": "INTEGER"}}, "thinkingConfig": {"thinkingBudget": 5}},
-        },
-    )
-]  # fmt: skip
-
-
-def test_decoders_of_answers_raise_nothing_else() -> None:
-    taken = sum(refused_or(FORMAT.decode_response, body) for body in mutants(SEEDS, 400, "gemini"))
-    taken += sum(refused_or(FORMAT.summary, body) for body in mutants(SEEDS, 200, "gemini summary"))
-    taken += sum(
-        refused_or(lambda body: whole_stream(FORMAT, body), body)
-        for body in mutants(STREAM_SEEDS, 300, "gemini stream")
-    )
-    assert taken > 50
-
-
-def test_decoders_of_requests_raise_nothing_else() -> None:
-    taken = 0
-    for body in mutants(REQUEST_SEEDS, 400, "gemini request"):
-        with suppress(InvalidRequest):
-            request = FORMAT.decode_request(body, model="m")
-            FORMAT.characters(FORMAT.peek(body, model="m"))
-            FORMAT.encode_request(request, default_max_tokens=1)
-            taken += 1
-    assert taken > 50

@@ -29,8 +29,7 @@ from fairlead.errors import UpstreamBroken
 from fairlead.protocols import is_inbound, is_outbound
 from fairlead.protocols.ollama_chat import OllamaChat
 from fairlead.protocols.ollama_generate import OllamaGenerate
-from mutation import mutants
-from protocols_outbound import Asking, comparable, raw_events, refused_or, streamed, told, whole_stream, without_ids
+from protocols_outbound import Asking, comparable, raw_events, streamed, told, without_ids
 from protocols_recordings import Recording, recordings
 
 CHAT, GENERATE = OllamaChat(), OllamaGenerate()
@@ -389,31 +388,3 @@ def test_a_stream_that_is_cut_off_is_broken_and_one_that_is_done_is_not() -> Non
 def test_what_is_no_answer_is_broken(body: bytes) -> None:
     with pytest.raises(UpstreamBroken):
         CHAT.decode_response(body)
-
-
-BODY = chat(
-    {
-        "role": "assistant",
-        "content": "x",
-        "thinking": "h",
-        "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"a": "b"}}}],
-    },
-    done=True,
-    done_reason="stop",
-    **USED,
-)
-PROMPTED = json.dumps(
-    {"model": "m", "response": "x", "thinking": "h", "done": True, "context": [1, 2], **USED}
-).encode()
-
-
-@pytest.mark.parametrize(("format", "body"), [(CHAT, BODY), (GENERATE, PROMPTED)], ids=["chat", "generate"])
-def test_mutated_answers_are_read_or_refused(format: Any, body: bytes) -> None:
-    assert 20 < sum(refused_or(format.decode_response, each) for each in mutants([body], 400, "ollama")) < 380
-    stream = b"\n".join([chat({"thinking": "h"}), chat({"content": "x"}), body, b""])
-    taken = sum(
-        refused_or(lambda each: whole_stream(format, each), each) for each in mutants([stream], 400, "ollama stream")
-    )
-    assert 20 < taken < 380
-    for each in mutants([body], 100, "ollama error"):
-        format.decode_error(418, each)

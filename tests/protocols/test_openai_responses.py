@@ -48,7 +48,6 @@ from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_responses import OpenAIResponses
 from fairlead.protocols.sse import data
-from mutation import Mutator, StreamMutator, seeded
 from protocols_outbound import comparable, raw_events
 from protocols_recordings import SHARED, Recording, openai_spec, recordings
 
@@ -1344,78 +1343,3 @@ def test_what_another_format_keeps_beside_a_part_may_come_late() -> None:
     stream = told(events)
     check_order(stream)
     assert brought_back(payloads(stream)[-1]["response"]["output"]) == comparable(fold(events).parts)
-
-
-# ---- what nobody should send
-
-REQUEST = json.dumps(
-    {
-        "model": "m", "instructions": "a", "stream": True, "max_output_tokens": 9, "text": {"format": {"type": "text"}},
-        "tools": [*FUNCTIONS, SEARCH, PATCH], "reasoning": {"effort": "low"},
-        "tool_choice": {"type": "function", "name": "f"},
-        "input": [
-            {"role": "user", "content": [each for each, _ in CONTENTS.values()]},
-            {"type": "reasoning", "id": "r", "summary": [{"text": "a"}], "encrypted_content": "fairlead:x:signature:y"},
-            message(said("a", annotations=[{"type": "url_citation", "url": "u", "start_index": 0, "end_index": 1}])),
-            CALL, CUSTOM, {"type": "function_call_output", "call_id": "c", "output": "x"},
-            {"type": "custom_tool_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "b"}]},
-            {"type": "web_search_call", "id": "ws"},
-        ],
-    }
-).encode()  # fmt: skip
-
-
-def decode_mutants(count: int) -> None:
-    chance = seeded("responses")
-    request_of = Mutator([REQUEST], chance)
-    answer_of = Mutator([FORMAT.encode_response(EVERYTHING)], chance)
-    streams = [
-        raw_events(FORMAT, told(tell(EVERYTHING))),
-        stream_of(added(0, CUSTOM), delta("custom_tool_call_input", "a"), done(0, CUSTOM)),
-    ]
-    events_of = StreamMutator(streams, chance)
-    for number in range(count):
-        match number % 3:
-            case 0:
-                request = request_of()
-                try:
-                    taken = FORMAT.peek(request)
-                    FORMAT.characters(taken)
-                    FORMAT.patch(taken, "m", drop=frozenset(), ask_usage=False, default_max_tokens=1)
-                except errors.InvalidRequest:
-                    pass
-                try:
-                    understood = FORMAT.decode_request(request)
-                    FORMAT.decode_request(FORMAT.encode_request(understood, default_max_tokens=1).body)
-                    FORMAT.encode_response(EVERYTHING, understood)
-                except errors.InvalidRequest:
-                    pass
-            case 1:
-                body = answer_of()
-                FORMAT.decode_error(500, body)
-                try:
-                    FORMAT.summary(body)
-                    FORMAT.encode_response(FORMAT.decode_response(body))
-                except errors.UpstreamError:
-                    pass
-            case _:
-                events = events_of()
-                reader = FORMAT.stream_reader()
-                try:
-                    for each in events:
-                        reader.see(each)
-                except errors.UpstreamError:
-                    pass
-                encode, decode = FORMAT.event_encoder(include_usage=True), FORMAT.event_decoder()
-                try:
-                    for each in [*events, b""]:
-                        for word in decode(each):
-                            encode(word)
-                        assert decode.held >= 0
-                        assert encode.held >= 0
-                except errors.UpstreamError:
-                    pass
-
-
-def test_mutants_are_taken_or_refused() -> None:
-    decode_mutants(600)
