@@ -589,7 +589,7 @@ def test_an_effort_is_a_budget_and_where_the_client_set_no_limit_the_answer_has_
         (10_000, Thinking(effort="high"), 8000),
         (2000, Thinking(budget_tokens=60_000), 1600),
         (1280, Thinking(effort="low"), 1024),
-        (1279, Thinking(effort="high"), 1024),
+        (1279, Thinking(effort="high"), None),
         (1024, Thinking(effort="high"), None),
         (900, Thinking(effort="high"), None),
     ],
