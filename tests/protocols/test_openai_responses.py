@@ -1169,6 +1169,23 @@ def test_a_stream_says_what_the_whole_answer_says() -> None:
         assert last["output"] == whole["output"]
 
 
+@pytest.mark.parametrize("reason", ["stop", "length", "refusal", "tool_use"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (), (Text(""),), (Text("a"), Text(""), Text("b")), (Text("a"), ToolUse("c", "f", ""), Text("b"), Text("c")),
+        (ToolUse("c", "f", '{"a":1}'), ToolUse("d", "g")), (Text("a"), Text("b"), ToolUse("c", "f")),
+        (ToolUse("c", "patch", '{"input":"hi"}'), Text("a")),
+    ],
+)  # fmt: skip
+def test_an_answer_of_texts_and_calls_alone_is_whole_what_its_events_end_with(parts: Any, reason: Any) -> None:
+    request = understood(tools=[*FUNCTIONS, {"type": "custom", "name": "patch"}])
+    response = Response("resp_1", "m", parts, reason, Usage(10, 5), created=1_700_000_000)
+    whole = json.loads(FORMAT.encode_response(response, request))
+    by_events = told_by_events(tell(response), request)
+    assert {**by_events, "completed_at": whole["completed_at"]} == whole
+
+
 def test_the_order_of_events() -> None:
     response = Response(
         "resp_1", "m",

@@ -345,8 +345,8 @@ def choice(request: Request) -> Any:
 
 def custom_tools(request: Request) -> frozenset[str]:
     """The names of those whose input is a text."""
-    tools = (tool for tool in request.tools if isinstance(tool, Tool))
-    return frozenset(tool.name for tool in tools if "custom" in items.kept(tool.extra))
+    beside = [tool for tool in request.tools if isinstance(tool, Tool) and tool.extra is not None]
+    return frozenset(tool.name for tool in beside if "custom" in items.kept(tool.extra))
 
 
 def text_wish(request: Request, own: dict[str, Raw]) -> dict[str, Any] | None:

@@ -139,7 +139,9 @@ def beside(held: Opaque | None) -> dict[str, Any]:
 
 def kept(held: Opaque | None) -> dict[str, Any]:
     """All the fields of this format that stand beside a tool."""
-    value = any_value(held.raw) if held is not None and held.protocol == NAME else None
+    if held is None or held.protocol != NAME:
+        return {}
+    value = any_value(held.raw)
     return value if isinstance(value, dict) else {}
 
 

@@ -55,7 +55,8 @@ _REPEATED: dict[str, Any] = {
     "max_tool_calls": None, "metadata": {}, "prompt_cache_key": None, "safety_identifier": None, "top_logprobs": 0,
     "truncation": "disabled",
 }  # fmt: skip
-_REPEATED_IF_ASKED = ("prompt", "prompt_cache_options", "prompt_cache_retention")
+_REPEATABLE = (*_REPEATED, "prompt", "prompt_cache_options", "prompt_cache_retention")
+_NOTHING_ASKED = Request("", ())
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -71,16 +72,15 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _asked(request: Request | None) -> dict[str, Any]:
+def _asked(request: Request) -> dict[str, Any]:
     """What an answer repeats of its request."""
-    request = request or Request("", ())
     own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
-    told: dict[str, Any] = {name: own.get(name, otherwise) for name, otherwise in _REPEATED.items()}
-    told |= {name: own[name] for name in _REPEATED_IF_ASKED if name in own}
-    if request.user is not None:
-        told["user"] = request.user
+    own_told = {name: own[name] for name in _REPEATABLE if name in own} if own else own
+    user = {} if request.user is None else {"user": request.user}
     return {
-        **told,
+        **_REPEATED,
+        **own_told,
+        **user,
         "background": False,
         "instructions": responses_asking.instructions(request),
         "max_output_tokens": request.max_tokens,
@@ -98,10 +98,13 @@ def _asked(request: Request | None) -> dict[str, Any]:
 
 
 def _declared(tool: Tool | Opaque) -> Any:
-    if isinstance(tool, Opaque) or "custom" in items.kept(tool.extra):
+    if isinstance(tool, Opaque):
+        return responses_asking.declared(tool)
+    kept = items.kept(tool.extra)
+    if "custom" in kept:
         return responses_asking.declared(tool)
     return {
-        **items.kept(tool.extra),
+        **kept,
         "type": "function", "name": tool.name, "description": tool.description, "parameters": tool.schema,
         "strict": tool.strict,
     }  # fmt: skip
@@ -134,10 +137,73 @@ class _Ids:
 
 def encode(response: Response, request: Request | None = None) -> bytes:
     """The whole answer; it repeats what `request` asked."""
+    request = request or _NOTHING_ASKED
+    customs = responses_asking.custom_tools(request)
+    if all(_is_plain(part, customs) for part in response.parts):
+        return _encode(_plain(response, request))
     teller = Encoder(request)
     for event in _events(response):
         teller(event)
     return _encode(teller.answer)
+
+
+def _is_plain(part: Part, customs: frozenset[str]) -> bool:
+    """Whether it is one of nearly all: a text or a call with nothing beside it. Of these no events need be told."""
+    if isinstance(part, Text):
+        return part.extra is None and not part.citations
+    return isinstance(part, ToolUse) and part.extra is None and part.name not in customs
+
+
+def _plain(response: Response, request: Request) -> dict[str, Any]:
+    """The answer of plain parts, as an `Encoder` would leave it."""
+    ids = _Ids(response.id)
+    ending, status = _ending(response.finish_reason, refused=False)
+    output: list[dict[str, Any]] = []
+    contents: list[dict[str, Any]] | None = None  # of the message that stands last
+    for part in response.parts:
+        if isinstance(part, ToolUse):
+            id = ids.of("function_call", len(output))
+            arguments = part.arguments or "{}"
+            output.append({
+                "id": id, "type": "function_call", "call_id": part.id, "name": part.name, "arguments": arguments,
+                "status": "completed",
+            })  # fmt: skip
+            contents = None
+        elif isinstance(part, Text) and part.text:
+            if contents is None:
+                contents = []
+                output.append(items.message(ids.of("message", len(output)), contents, None, "completed"))
+            contents.append({"type": "output_text", "text": part.text, "annotations": [], "logprobs": []})
+    if contents is not None:
+        output[-1]["status"] = status
+    answer = {**_opening(response.id, response.model, response.created, request), **ending, "output": output}
+    if response.usage is not None:
+        answer["usage"] = usage_of(response.usage)
+    return answer
+
+
+def _opening(id: str, model: str, created: int, request: Request) -> dict[str, Any]:
+    """An answer that begins."""
+    return {
+        "id": id or f"resp_{os.urandom(16).hex()}",
+        "object": "response",
+        "created_at": created or int(time.time()),
+        "status": "in_progress",
+        "error": None,
+        "incomplete_details": None,
+        "model": model,
+        "output": [],
+        **_asked(request),
+    }
+
+
+def _ending(reason: FinishReason | None, *, refused: bool) -> tuple[dict[str, Any], str]:
+    """What changes of an answer that is whole, and its status."""
+    why = _why(reason, refused=refused)
+    status = "completed" if why is None else "incomplete"
+    details = None if why is None else {"reason": why}
+    at = int(time.time()) if why is None else None
+    return {"status": status, "incomplete_details": details, "completed_at": at}, status
 
 
 def _events(response: Response) -> Iterator[Event]:
@@ -194,8 +260,8 @@ class Encoder:
     def __init__(self, request: Request | None = None) -> None:
         self.held = 0
         self.answer: dict[str, Any] = {}  # as it stands
-        self._asked = request
-        self._customs = responses_asking.custom_tools(request) if request is not None else frozenset()
+        self._asked = request or _NOTHING_ASKED
+        self._customs = responses_asking.custom_tools(self._asked)
         self._ids = _Ids("")
         self._number = 0  # of the next event
         self._output: list[Any] = []  # items that are whole; None for one that is not
@@ -238,19 +304,9 @@ class Encoder:
 
     def _start(self, start: Start) -> bytes:
         self._ids = _Ids(start.id)
-        self.answer = {
-            "id": start.id or f"resp_{os.urandom(16).hex()}",
-            "object": "response",
-            "created_at": start.created or int(time.time()),
-            "status": "in_progress",
-            "error": None,
-            "incomplete_details": None,
-            "model": start.model,
-            "output": [],
-            **_asked(self._asked),
-        }
-        told = self._event("response.created", {"response": self.answer})
-        return told + self._event("response.in_progress", {"response": self.answer})
+        self.answer = _opening(start.id, start.model, start.created, self._asked)
+        shown = {"response": Raw(_encode(self.answer))}
+        return self._event("response.created", shown) + self._event("response.in_progress", shown)
 
     # ---- items
 
@@ -534,17 +590,11 @@ class Encoder:
     # ---- the end
 
     def _finish(self, finish: Finish) -> bytes:
-        why = _why(finish.reason, refused=self._refused)
-        status = "completed" if why is None else "incomplete"
+        ending, status = _ending(finish.reason, refused=self._refused)
         told = [self._end_part(telling, status) for telling in self._parts.values()]
         self._parts.clear()
         told.append(self._close(status))
-        self.answer |= {
-            "status": status,
-            "incomplete_details": None if why is None else {"reason": why},
-            "output": [item for item in self._output if item is not None],
-            "completed_at": int(time.time()) if why is None else None,
-        }
+        self.answer |= {**ending, "output": [item for item in self._output if item is not None]}
         if finish.usage is not None:
             self.answer["usage"] = usage_of(finish.usage)
         told.append(self._event(f"response.{status}", {"response": self.answer}))
