@@ -31,7 +31,7 @@ from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import responses_items as items
 from fairlead.protocols.codecs.responses_carried import NAME
 from fairlead.protocols.envelope import any_value
-from fairlead.protocols.unsaid import kind, unsaid
+from fairlead.protocols.unsaid import is_plain, kind, unsaid
 
 _CHAT = "openai-chat"
 _SHARED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier")
@@ -40,6 +40,7 @@ _ROUTING = frozenset({"provider", "models", "route", "transforms", "session_id",
 _SAYS = frozenset("temperature top_p user response_format parallel_tool_calls detail cache_control".split())
 _FEWEST_TOKENS = 16  # that may be asked for
 _LONGEST_ID = 64  # of a call that is answered
+_TRUE = Raw(b"true")
 _encode = msgspec.json.encode
 
 
@@ -47,10 +48,13 @@ def encode(request: Request) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
     own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
     first, messages = _split_off_instructions(request.messages)
-    customs = _custom_calls(messages)
-    told_items = [item for message in messages for item in _encoded(message, customs)]
+    plain = all(is_plain(part) for message in request.messages for part in message.parts)
+    customs = set() if plain else _custom_calls(messages)
+    told_items: list[Any] = []
+    for message in messages:
+        told_items += _encoded(message, customs)
     tools = [tool for tool in (declared(tool, own) for tool in request.tools) if tool is not None]
-    chooses = bool(tools) or _brings_tools(messages)
+    chooses = bool(tools) or (not plain and _brings_tools(messages))
     body: dict[str, Any] = {
         "model": request.model,
         "instructions": first,
@@ -65,27 +69,28 @@ def encode(request: Request) -> Encoded:
         "store": False,
         "text": text_wish(request, own),
         "reasoning": reasoning(request, own),
-        "include": _include(request, own),
+        "include": _include(request, own, plain=plain),
         "user": request.user,
         "service_tier": request.service_tier if request.service_tier in TIERS else None,
         **_shared(request),
     }
     told = {name: value for name, value in body.items() if value is not None}
-    return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told, customs))))
+    return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told, plain=plain))))
 
 
-def _dropped(request: Request, told: dict[str, Any], customs: set[str]) -> set[str]:
+def _dropped(request: Request, told: dict[str, Any], *, plain: bool) -> set[str]:
+    """`plain`: all parts are."""
     found = unsaid(request, NAME, _SAYS) - told.keys()
     wish = request.thinking
     if "effort" in told.get("reasoning", {}) or (wish is not None and wish.enabled and wish.budget_tokens is None):
         found.discard("thinking")
     if "verbosity" in told.get("text", {}):
         found.discard("verbosity")
-    if bytes(request.extra.get("store", Opaque(NAME, Raw(b"null"))).raw) == b"true":
+    if "store" in request.extra and request.extra["store"].raw == _TRUE:
         found.add("store")
     if any(isinstance(tool, Tool) and tool.cache is not None for tool in request.tools):
         found.add("cache_control")
-    for message in request.messages:
+    for message in () if plain else request.messages:
         for part in _joined(message.parts):
             found |= set(_dropped_of(part, message))
     return found
@@ -126,7 +131,11 @@ def _split_off_instructions(messages: Sequence[Message]) -> tuple[str | None, Se
     """What the system says first, and everything after it."""
     if len(messages) > 1 and messages[0].role == "system" and messages[0].name is None:
         parts = messages[0].parts
-        plain = [part.text for part in parts if isinstance(part, Text) and not items.beside(part.extra)]
+        plain = [
+            part.text
+            for part in parts
+            if isinstance(part, Text) and (part.extra is None or not items.beside(part.extra))
+        ]
         if plain and len(plain) == len(parts):
             return "\n\n".join(plain), messages[1:]
     return None, messages
@@ -149,25 +158,26 @@ def _custom_calls(messages: Iterable[Message]) -> set[str]:
     return {part.id for part in parts if isinstance(part, ToolUse) and items.is_custom(part)}
 
 
-def _encoded(message: Message, customs: set[str]) -> Iterator[Any]:
+def _encoded(message: Message, customs: set[str]) -> list[Any]:
     match message.role:
         case "tool":
-            yield from _encoded_results(message.parts, customs)
+            return _encoded_results(message.parts, customs)
         case "assistant":
-            yield from _encoded_assistant(message.parts)
+            return list(_encoded_assistant(message.parts))
         case role:
             # Results may share a user message with words: they answer the assistant's turn, so they come first.
             results = [part for part in message.parts if isinstance(part, ToolResult)]
-            yield from _encoded_results(results, customs)
-            others = [part for part in message.parts if not isinstance(part, ToolResult)]
+            others = [part for part in message.parts if not isinstance(part, ToolResult)] if results else message.parts
+            told = _encoded_results(results, customs) if results else []
             content = _encoded_content(others)
             if content or not message.parts:
-                yield {"type": "message", "role": role, "content": content or ""}
+                told.append({"type": "message", "role": role, "content": content or ""})
+            return told
 
 
 def _encoded_content(parts: Sequence[Part]) -> str | list[Any]:
     """A string where it is one text and nothing else: every server takes that."""
-    if len(parts) == 1 and isinstance(parts[0], Text) and not items.beside(parts[0].extra):
+    if len(parts) == 1 and isinstance(parts[0], Text) and (parts[0].extra is None or not items.beside(parts[0].extra)):
         return parts[0].text
     return [encoded for encoded in map(_encoded_part, parts) if encoded is not None]
 
@@ -223,31 +233,40 @@ def _audio_format(mime: str | None) -> str:
     return {"mpeg": "mp3", "x-wav": "wav"}.get(name, name)
 
 
-def _encoded_results(parts: Iterable[Part], customs: set[str]) -> Iterator[Any]:
+def _encoded_results(parts: Iterable[Part], customs: set[str]) -> list[Any]:
     """A result holds texts, images and files; a sound that a tool gave follows as the user's."""
+    told: list[Any] = []
     shown: list[Part] = []
     for part in parts:
         if isinstance(part, Opaque) and part.protocol == NAME:
-            yield part.raw
+            told.append(part.raw)
         if not isinstance(part, ToolResult):
             continue
         sounds = [piece for piece in part.content if _is_sound(piece)]
         shown += sounds
-        content = _encoded_content([piece for piece in part.content if not _is_sound(piece)])
+        others = [piece for piece in part.content if not _is_sound(piece)] if sounds else part.content
+        content = _encoded_content(others)
         if sounds and not content:
             content = "The result follows in the next message."
         kind = "custom_tool_call_output" if part.id in customs else "function_call_output"
-        yield {"type": kind, "call_id": _id(part.id), "output": content or ""}
+        told.append({"type": kind, "call_id": _id(part.id), "output": content or ""})
     if shown:
-        yield {"type": "message", "role": "user", "content": _encoded_content(shown)}
+        told.append({"type": "message", "role": "user", "content": _encoded_content(shown)})
+    return told
 
 
 def _is_sound(part: Part) -> bool:
     return isinstance(part, Media) and part.kind == "audio"
 
 
-def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+def _joined(parts: Sequence[Part]) -> Iterable[Part]:
     """The parts, of thoughts the text and what is encrypted in one where they were one item."""
+    if not any(isinstance(part, Reasoning) for part in parts):
+        return parts
+    return _joined_thoughts(parts)
+
+
+def _joined_thoughts(parts: Iterable[Part]) -> Iterator[Part]:
     waiting: Reasoning | None = None
     for part in parts:
         if waiting is not None and isinstance(part, Reasoning) and is_of(waiting, part):
@@ -297,8 +316,10 @@ def _is_told(part: Reasoning) -> bool:
 
 
 def _spoken(text: Text) -> dict[str, Any]:
-    phase = items.phase_of(text)
     told: dict[str, Any] = {"type": "message", "role": "assistant", "content": text.text}
+    if is_plain(text):
+        return told
+    phase = items.phase_of(text)
     own = items.beside(text.extra)
     if own.get("refusal"):
         told["content"] = [{"type": "refusal", "refusal": text.text}]
@@ -391,12 +412,12 @@ def _effort(wish: Thinking | None) -> str | None:
     return "low" if wish.budget_tokens < 2048 else "medium" if wish.budget_tokens < 12288 else "high"
 
 
-def _include(request: Request, own: dict[str, Raw]) -> Any:
+def _include(request: Request, own: dict[str, Raw], *, plain: bool) -> Any:
     """What thinks shall tell it encrypted; models that do not think refuse to be asked."""
     told = any_value(own["include"]) if "include" in own else []
     names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
     thinks = request.thinking is not None and request.thinking.enabled
-    shown = any(
+    shown = not plain and any(
         isinstance(part, Reasoning) and part.protocol == NAME and part.encrypted is not None
         for message in request.messages
         for part in message.parts

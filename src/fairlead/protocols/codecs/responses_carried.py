@@ -6,7 +6,7 @@ https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
 Providers of this format would refuse such thoughts, and never see them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -56,8 +56,10 @@ def marked(encrypted_content: str, text: str) -> Reasoning:
     return Reasoning(text, encrypted_content)
 
 
-def opened(parts: Iterable[Part]) -> tuple[Part, ...]:
+def opened(parts: Sequence[Part]) -> tuple[Part, ...]:
     """See `carried.opened`."""
+    if not any(isinstance(part, Reasoning) for part in parts):
+        return tuple(parts)
     return carried.opened(parts, _seal)
 
 

@@ -339,9 +339,11 @@ def custom_input(arguments: str) -> str:
 
 def encoded_call(part: ToolUse, call_id: str) -> dict[str, Any]:
     """The item, without an id and a status of its own."""
+    told: dict[str, Any]
+    if part.extra is None:
+        return {"type": "function_call", "call_id": call_id, "name": part.name, "arguments": part.arguments}
     own = beside(part.extra)
     more: dict[str, Any] = {name: own[name] for name in ("namespace", "caller") if name in own}
-    told: dict[str, Any]
     if own.get(CUSTOM):
         told = {"type": CUSTOM, "call_id": call_id, "name": part.name, "input": custom_input(part.arguments)}
     else:

@@ -5,7 +5,8 @@ conversation, an item by its id, work in the background) is nothing that another
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -23,6 +24,7 @@ from fairlead.chat import (
     Tool,
     ToolChoice,
     ToolResult,
+    ToolUse,
 )
 from fairlead.errors import InvalidRequest
 from fairlead.protocols.codecs import responses_carried as carried
@@ -127,6 +129,30 @@ class _Request(Struct):
     conversation: Raw = NULL
 
 
+class _Words(items.Content):
+    """A content, in the way that nearly all are."""
+
+    role: str | None = None
+    id: str | None = None
+
+
+class _Plain(Struct):
+    """An item of any kind, in the way that nearly all are. What does not fit is looked at by itself."""
+
+    type: str | None = None
+    role: str | None = None
+    id: str | None = None
+    content: str | list[_Words] | None = None
+    phase: Raw = NULL
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    input: Raw = NULL
+    output: str | list[_Words] | None = None
+    namespace: Raw = NULL
+    caller: Raw = NULL
+
+
 _UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
 # Objects of which we understand one field: the others stay.
 _PARTLY = {"text": "format", "reasoning": "effort"}
@@ -134,7 +160,12 @@ _KEPT = ("previous_response_id", "conversation")  # by a server
 # Contents and items that we understand; whatever is wrong with another's fields is not ours to judge.
 _CONTENTS = frozenset({"input_text", "output_text", "text", "refusal", "input_image", "input_file", "input_audio"})
 _OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
+_TEXTS = frozenset({"input_text", "output_text", "text"})
+_ROLES = frozenset({"system", "developer", "user", "assistant"})
+_NO_LOGPROBS = (NULL, Raw(b"[]"))
+_TOOLS_KEPT, _LARGEST_KEPT = 256, 4096  # tools, and bytes of one
 _request = msgspec.json.Decoder(_Request)
+_plains = msgspec.json.Decoder(list[_Plain])
 _items = msgspec.json.Decoder(list[Raw])
 _text = msgspec.json.Decoder(str)
 _names = msgspec.json.Decoder(list[str])
@@ -190,13 +221,13 @@ def _unsupported(param: str, hint: str) -> InvalidRequest:
 def _extra(fields: dict[str, Raw]) -> Iterator[tuple[str, Raw]]:
     """The fields that our words cannot tell, or what of them they cannot."""
     for name, raw in fields.items():
-        if bytes(raw) == b"null":
+        if (name in _UNDERSTOOD and name not in _PARTLY) or raw == NULL:
             continue
         if name == "include":
             yield name, _included(raw)
         elif name not in _UNDERSTOOD:
             yield name, raw
-        elif name in _PARTLY:
+        else:
             rest = {key: value for key, value in typed(raw, _fields, name).items() if key != _PARTLY[name]}
             if rest:
                 yield name, Raw(_encode(rest))
@@ -226,8 +257,7 @@ def _conversation(raw: Raw, fields: dict[str, Raw]) -> Iterator[Message]:
         return
     if items.first(raw) != b"[":
         raise InvalidRequest("'input' must be a string or an array.", param="input")
-    told: list[Raw] = typed(raw, _items, "input")
-    yield from _turns(_said(item, f"input[{index}]") for index, item in enumerate(told))
+    yield from _turns(_said_all(raw))
 
 
 def _turns(told: Iterable[tuple[Role, list[Part]]]) -> Iterator[Message]:
@@ -248,6 +278,56 @@ def _turns(told: Iterable[tuple[Role, list[Part]]]) -> Iterator[Message]:
         yield Message(speaker, tuple(parts))
     if role is not None:
         yield Message(role, carried.opened(gathered))
+
+
+def _said_all(raw: Raw) -> Iterator[tuple[Role, list[Part]]]:
+    """Who says each item, and what. Nearly all items are plain; whatever else one is, is looked at by itself."""
+    told: list[Raw] | None = None
+    plain: list[_Plain] | None
+    try:
+        plain = _plains.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        plain = None
+    if plain is None:
+        told = typed(raw, _items, "input")
+    for index in range(len(plain if plain is not None else told or ())):
+        said = _said_plainly(plain[index]) if plain is not None else None
+        if said is None:
+            told = typed(raw, _items, "input") if told is None else told
+            said = _said(told[index], f"input[{index}]")
+        yield said
+
+
+def _said_plainly(item: _Plain) -> tuple[Role, list[Part]] | None:
+    """What `_said` makes of an item of words, a call or its result with nothing beside it; None if it is another."""
+    match item.type:
+        case "message" | None if item.role in _ROLES and item.phase == NULL:
+            words = _words(item.content)
+            if words is None:
+                return None
+            if item.role == "assistant":
+                words = [text for text in words if isinstance(text, Text) and text.text]
+            return item.role, words  # type: ignore[return-value]
+        case "function_call" if item.name and item.call_id and item.namespace == NULL and item.caller == NULL:
+            if item.arguments is not None:
+                return "assistant", [ToolUse(item.call_id, item.name, item.arguments.strip() or "{}")]
+        case "function_call_output" | "custom_tool_call_output" if item.call_id:
+            words = _words(item.output)
+            return None if words is None else ("tool", [ToolResult(item.call_id, tuple(words))])
+    return None
+
+
+def _words(told: str | list[_Words] | None) -> list[Part] | None:
+    """The texts of a content; None if there is anything else in it."""
+    if isinstance(told, str):
+        return [Text(told)] if told else []
+    found: list[Part] = []
+    for each in told or ():
+        beside = each.annotations or each.logprobs not in _NO_LOGPROBS or each.prompt_cache_breakpoint != NULL
+        if each.text is None or beside or each.type not in _TEXTS:
+            return None
+        found.append(Text(each.text))
+    return found
 
 
 def _said(raw: Raw, place: str) -> tuple[Role, list[Part]]:
@@ -369,7 +449,7 @@ def _result(told: _Output, place: str) -> ToolResult:
 
 def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None, bool]:
     """The tools, which is to be used, and whether only this format can say that."""
-    tools = [(typed(raw, _tool, f"tools[{index}]"), raw) for index, raw in enumerate(told.tools or ())]
+    tools = [_read(raw, index) for index, raw in enumerate(told.tools or ())]
     choice: ToolChoice | None = None
     only_ours = False
     match told.tool_choice:
@@ -384,27 +464,51 @@ def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None
         case _Choice(type="allowed_tools", mode="auto" | "required" as mode, tools=list(allowed)):
             choice = ToolChoice(mode)
             names = {(tool.type, tool.name) for tool in allowed}
-            tools = [each for each in tools if {(each[0].type, each[0].name), (each[0].type, None)} & names]
+            tools = [each for each in tools if {(each.type, each.name), (each.type, None)} & names]
         case _:
             only_ours = True
-    return tuple(_declared(tool, raw, index) for index, (tool, raw) in enumerate(tools)), choice, only_ours
+    return tuple([_named(tool, index) for index, tool in enumerate(tools)]), choice, only_ours
 
 
-def _declared(tool: _Tool, raw: Raw, index: int) -> Tool | Opaque:
+class _Read(NamedTuple):
+    """A tool; `words` is None for a function without a name."""
+
+    type: str
+    name: str | None
+    words: Tool | Opaque | None
+
+
+def _read(raw: Raw, index: int) -> _Read:
+    if len(raw) > _LARGEST_KEPT:
+        return _read_tool(raw, index)
+    return _read_again(bytes(raw), index)
+
+
+def _read_tool(raw: Raw | bytes, index: int) -> _Read:
+    place = f"tools[{index}]"
+    tool: _Tool = typed(raw, _tool, place)
     if tool.type not in ("function", "custom"):
-        return Opaque(NAME, raw)
-    if not tool.name:
+        return _Read(tool.type, tool.name, Opaque(NAME, Raw(raw)))
+    return _Read(tool.type, tool.name, _declared(tool, tool.name, raw, place) if tool.name else None)
+
+
+# Clients send the same tools in each request.
+_read_again = lru_cache(_TOOLS_KEPT)(_read_tool)
+
+
+def _named(tool: _Read, index: int) -> Tool | Opaque:
+    if tool.words is None:
         raise InvalidRequest(f"'tools[{index}].name' is missing.", param=f"tools[{index}].name")
-    told: dict[str, Raw] = typed(raw, _fields, f"tools[{index}]")
+    return tool.words
+
+
+def _declared(tool: _Tool, name: str, raw: Raw | bytes, place: str) -> Tool:
+    told: dict[str, Raw] = typed(raw, _fields, place)
     rest = {name: value for name, value in told.items() if name not in _DECLARED and given(value) is not None}
     if tool.type == "custom":
-        return Tool(
-            tool.name,
-            tool.description,
-            _schema_of_input(tool.format, f"tools[{index}].format"),
-            extra=items.extra(custom=rest),
-        )
-    return Tool(tool.name, tool.description, given(tool.parameters), tool.strict, extra=items.extra(**rest))
+        schema = _schema_of_input(tool.format, f"{place}.format")
+        return Tool(name, tool.description, schema, extra=items.extra(custom=rest))
+    return Tool(name, tool.description, given(tool.parameters), tool.strict, extra=items.extra(**rest))
 
 
 _DECLARED = frozenset({"type", "name", "description", "parameters", "strict"})
