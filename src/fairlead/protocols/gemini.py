@@ -46,8 +46,10 @@ from fairlead.protocols.codecs.gemini_usage import Told
 from fairlead.protocols.envelope import NULL, given, typed
 
 _KNOWN = frozenset(
-    "contents tools labels model stream provider models route transforms session_id trace".split()
-)  # of those that we read, the names without capitals of their own
+    "contents tools labels model stream provider models route transforms session_id trace"
+    # Those with capitals of their own are taken as they are, and no other spelling is refused.
+    " systemInstruction toolConfig generationConfig safetySettings cachedContent serviceTier".split()
+)
 _OURS = frozenset({"model", "stream"})  # which stand in the address
 _encode = msgspec.json.encode
 

@@ -78,6 +78,10 @@ class WirePart(Struct, rename="camel"):
     function_response: FunctionResponse | None = None
 
 
+class PlainPart(WirePart, rename="camel", forbid_unknown_fields=True):
+    """A part with nothing beside what we read."""
+
+
 # What a part is; everything else beside it says more of it.
 DATA = frozenset(
     "text thought inlineData fileData functionCall functionResponse executableCode codeExecutionResult toolCall"
@@ -85,6 +89,7 @@ DATA = frozenset(
 )
 _OWN = DATA - {"text", "thought", "inlineData", "fileData", "functionCall", "functionResponse"}
 _NOTHING = frozenset({b"null", b'""'})
+_UNSIGNED = frozenset({None, "", UNSIGNED})
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _carried = msgspec.json.Decoder(Reasoning | Opaque)
 
@@ -141,6 +146,18 @@ def without_carried(contents: Raw) -> Raw:
 # ---- their JSON → our words
 
 
+def plain_part_of(part: PlainPart, id: str) -> Text | ToolUse | None:
+    """What `part_of` makes of a text or a call that nobody signed; None if the part is anything else."""
+    if part.thought or part.inline_data is not None or part.file_data is not None:
+        return None
+    if part.thought_signature not in _UNSIGNED:
+        return None
+    call = part.function_call
+    if call is not None:
+        return ToolUse(call.id or id, call.name or "", arguments(call.args))
+    return None if part.text is None else Text(part.text)
+
+
 def part_of(part: WirePart, raw: Raw, id: str) -> Part:
     """The part that `raw` is, of a request; `id` names a call that has no name of its own. Responses of functions are
     not among them."""
@@ -174,7 +191,7 @@ def _thought(text: str, signature: str | None, carried: Reasoning | Opaque | Non
 
 
 def arguments(raw: Raw) -> str:
-    return bytes(given(raw) or b"{}").decode(errors="replace")
+    return "{}" if raw == NULL else bytes(raw).decode(errors="replace")
 
 
 def media_of(blob: Blob, extra: Opaque | None) -> Media | None:

@@ -6,6 +6,7 @@ https://ai.google.dev/api/generate-content. The model and whether it streams sta
 
 from collections import deque
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,9 +31,11 @@ from fairlead.protocols.codecs.gemini_parts import (
     IN_RESPONSE,
     NAME,
     FunctionResponse,
+    PlainPart,
     WirePart,
     media_of,
     part_of,
+    plain_part_of,
     result_of,
 )
 from fairlead.protocols.codecs.gemini_schema import json_schema
@@ -88,18 +91,22 @@ class _Generation(Struct, rename="camel"):
 _content = msgspec.json.Decoder(_Content)
 _contents = msgspec.json.Decoder(list[_Content])
 _part = msgspec.json.Decoder(WirePart)
+_plain_part = msgspec.json.Decoder(PlainPart)
 _tools: "msgspec.json.Decoder[list[Raw]]" = msgspec.json.Decoder(list[Raw])
 _tool = msgspec.json.Decoder(_Tool)
 _declarations = msgspec.json.Decoder(list[dict[str, Raw]])
 _DECLARED = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
+_TOOLS_KEPT, _LARGEST_KEPT = 64, 16384  # requests' tools, and bytes of those of one
 _tool_config = msgspec.json.Decoder(_ToolConfig)
 _generation = msgspec.json.Decoder(_Generation)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 
 GENERATION = "generationConfig."  # before the names of its fields that only this format knows, among `Request.extra`
-_UNDERSTOOD = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "serviceTier"})
-_UNDERSTOOD_HERE = frozenset({"model", "stream"})  # of the address, where a caller has put them into the body
+_UNDERSTOOD = frozenset({
+    "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "serviceTier",
+    "model", "stream",  # of the address, where a caller has put them into the body
+})  # fmt: skip
 _ROLES = frozenset({None, "", "user", "function", "tool", "model"})
 # https://ai.google.dev/gemini-api/docs/priority-inference
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
@@ -108,9 +115,9 @@ _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 def decode(told: dict[str, Raw], *, model: str, stream: bool) -> Request:
     """`told` is the body's top level, in its usual spelling. Raises InvalidRequest with `param` as a path."""
     generation = _object(told, "generationConfig")
-    config: _Generation = typed(join(generation), _generation, "generationConfig")
+    config = typed(told["generationConfig"], _generation, "generationConfig") if generation else _Generation()
     shape, shape_extra = _format(config, generation)
-    tools = tuple(_decoded_tools(told.get("tools", NULL)))
+    tools = _tools_of(told.get("tools", NULL))
     choice, choice_extra = _choice(told.get("toolConfig", NULL))
     if choice is not None and choice.strict:
         tools = tuple(msgspec.structs.replace(tool, strict=True) if isinstance(tool, Tool) else tool for tool in tools)
@@ -133,7 +140,7 @@ def decode(told: dict[str, Raw], *, model: str, stream: bool) -> Request:
         thinking=_thinking(config.thinking_config),
         service_tier=_tier(told.get("serviceTier", NULL)),
         extra={
-            **_extra(told, _UNDERSTOOD | _UNDERSTOOD_HERE, ""),
+            **_extra(told, _UNDERSTOOD, ""),
             **_extra(generation, _GENERATION_UNDERSTOOD, GENERATION),
             **shape_extra,
             **choice_extra,
@@ -201,10 +208,10 @@ class _Turns:
             if said:
                 yield Message("assistant", _joined(said))
                 said = []
-            parts = tuple(self.parts(content, place))
-            results = tuple(part for part in parts if isinstance(part, ToolResult))
-            others = tuple(part for part in parts if not isinstance(part, ToolResult))
+            others = tuple(self.parts(content, place))
+            results = tuple([part for part in others if isinstance(part, ToolResult)])
             if results:
+                others = tuple([part for part in others if not isinstance(part, ToolResult)])
                 yield Message("tool", results)
             if others or not results:
                 yield Message("user", others)
@@ -214,11 +221,19 @@ class _Turns:
     def parts(self, content: _Content, place: str) -> Iterator[Part]:
         for index, raw in enumerate(content.parts or ()):
             at = f"{place}.parts[{index}]"
-            part: WirePart = typed(raw, _part, at)
+            told: Part | None = None
+            try:
+                part: WirePart = _plain_part.decode(raw)
+            except (msgspec.DecodeError, RecursionError):  # something stands beside it, or is wrong
+                part = typed(raw, _part, at)
             if part.function_response is not None:
                 yield self._result(part.function_response, at)
                 continue
-            told = part_of(part, raw, f"call_{self._calls:024x}")
+            id = f"call_{self._calls:024x}"
+            if isinstance(part, PlainPart):
+                told = plain_part_of(part, id)
+            if told is None:
+                told = part_of(part, raw, id)
             if isinstance(told, ToolUse):
                 if not told.name:
                     raise InvalidRequest(f"'{at}.functionCall.name' is missing.", param=f"{at}.functionCall.name")
@@ -279,10 +294,21 @@ def _set_text(parts: list[Part], pieces: list[str]) -> None:
 # ---- tools
 
 
-def _decoded_tools(raw: Raw) -> Iterator[Tool | Opaque]:
-    """Functions, and what only this format knows beside them."""
-    if given(raw) is None:
-        return
+def _tools_of(raw: Raw) -> tuple[Tool | Opaque, ...]:
+    """Functions, and what only this format knows beside them. Clients send the same tools in each request."""
+    if raw == NULL:
+        return ()
+    return _read_again(bytes(raw)) if len(raw) <= _LARGEST_KEPT else _read(raw)
+
+
+def _read(raw: bytes | Raw) -> tuple[Tool | Opaque, ...]:
+    return tuple(_decoded_tools(raw))
+
+
+_read_again = lru_cache(_TOOLS_KEPT)(_read)
+
+
+def _decoded_tools(raw: bytes | Raw) -> Iterator[Tool | Opaque]:
     items: list[Raw] = typed(raw, _tools, "tools")
     for index, each in enumerate(items):
         place = f"tools[{index}]"

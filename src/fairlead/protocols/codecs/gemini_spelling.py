@@ -14,7 +14,8 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols.envelope import join
 
 _SNAKE = re.compile(rb'"[a-z]+(?:_[a-z]+)+"\s*:')
-_LONE = re.compile(rb'"(?:contents|parts|tools|functionDeclarations|safetySettings)"\s*:\s*\{')  # in place of a list
+_SNAKES_END = re.compile(rb'_[a-z]+"\s*:')  # much faster to look for, since a letter is rarer than a quotation mark
+_LONE = re.compile(rb's"\s*:\s*\{')  # an object after a name that ends as those of lists do
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _items = msgspec.json.Decoder(list[Raw])
 _encode = msgspec.json.encode
@@ -35,18 +36,24 @@ NAMES: dict[str, Any] = {
     "safetySettings": {},
 }
 _LISTS = frozenset({"contents", "parts", "tools", "functionDeclarations", "safetySettings"})
+_LISTS_BEGIN = tuple(f'"{name}'.encode().removesuffix(b"s") for name in _LISTS)
 
 
 def usual(fields: dict[str, Raw], body: bytes) -> dict[str, Raw]:
     """`fields`, the top level of `body`, in the spelling that we read. Raises InvalidRequest naming the field that is
     nested too deeply."""
-    snake = _SNAKE.search(body) is not None
-    if not snake and _LONE.search(body) is None:
+    snake = _SNAKES_END.search(body) is not None and _SNAKE.search(body) is not None
+    if not snake and not _has_lone(body):
         return fields
     try:
         return {name: _value(name, raw, NAMES.get(name), snake) for name, raw in _named(fields, snake).items()}
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
+
+
+def _has_lone(body: bytes) -> bool:
+    """Whether one thing stands somewhere in place of a list."""
+    return any(body.endswith(_LISTS_BEGIN, 0, found.start()) for found in _LONE.finditer(body))
 
 
 def _named(fields: dict[str, Raw], snake: bool) -> dict[str, Raw]:
