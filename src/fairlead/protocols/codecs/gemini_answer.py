@@ -35,12 +35,14 @@ from fairlead.protocols.codecs.gemini_arguments import Arguments
 from fairlead.protocols.codecs.gemini_parts import (
     NAME,
     FunctionCall,
+    PlainPart,
     WirePart,
     arguments,
     beside,
     fields_of,
     is_own,
     media_of,
+    plain_part_of,
 )
 from fairlead.protocols.codecs.gemini_usage import Told
 from fairlead.protocols.codecs.wording import new_call_id
@@ -90,6 +92,7 @@ class Chunk(Struct, rename="camel"):
 _chunk = msgspec.json.Decoder(Chunk)
 _chunks = msgspec.json.Decoder(list[Chunk])
 _part = msgspec.json.Decoder(WirePart)
+_plain_part = msgspec.json.Decoder(PlainPart)
 
 
 def understood(payload: bytes, what: str) -> Chunk:
@@ -135,11 +138,59 @@ def block_reason(chunk: Chunk) -> str | None:
 
 
 def decode(body: bytes) -> Response:
+    chunks = whole(body)
+    plain = _plain(chunks[0]) if len(chunks) == 1 else None
+    if plain is not None:
+        return plain
     decoder = Decoder(streams=False)
     events: list[Event] = []
-    for chunk in whole(body):
+    for chunk in chunks:
         events += decoder.told(chunk, 0)
     return fold([*events, *decoder(b"")])
+
+
+def _plain(chunk: Chunk) -> Response | None:
+    """A whole answer of texts and calls with nothing beside them, as its events tell it; None if it is another."""
+    candidate = first(chunk)
+    if candidate is None or len(candidate.grounding_metadata) > 4 or len(candidate.citation_metadata) > 4:
+        return None
+    parts: list[Text | ToolUse] = []
+    calls = False
+    for raw in (candidate.content.parts if candidate.content is not None else None) or ():
+        try:
+            found = _plain_part.decode(raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        call = found.function_call
+        if call is not None and (not call.name or call.will_continue or call.partial_args):
+            return None
+        part = None if found.thought_signature else plain_part_of(found, new_call_id)
+        if part is None:
+            return None
+        if isinstance(part, ToolUse):
+            calls = True
+            parts.append(part)
+        elif part.text:
+            last = parts[-1] if parts else None
+            if isinstance(last, Text):
+                parts[-1] = Text(last.text + part.text)
+            else:
+                parts.append(part)
+    usage = Told()
+    usage.note(chunk.usage_metadata)
+    return Response(
+        id=chunk.response_id or "",
+        model=chunk.model_version or "",
+        parts=tuple(parts),
+        finish_reason=_meaning(candidate.finish_reason or None, calls=calls),
+        usage=usage.usage,
+        created=_seconds(chunk.create_time),
+        raw_reason=candidate.finish_reason or None,
+    )
+
+
+def _meaning(reason: str | None, *, calls: bool) -> FinishReason | None:
+    return None if reason is None else _REASONS.get(reason) or ("tool_use" if calls else "stop")
 
 
 def wire_part(raw: Raw) -> WirePart:
@@ -304,9 +355,9 @@ class Decoder:
         yield Finish(self._meaning(), self.usage, raw_reason=self._reason or self._blocked)
 
     def _meaning(self) -> FinishReason | None:
-        if self._reason is None:
-            return "content_filter" if self._blocked is not None else None
-        return _REASONS.get(self._reason) or ("tool_use" if self._calls else "stop")
+        if self._reason is None and self._blocked is not None:
+            return "content_filter"
+        return _meaning(self._reason, calls=self._calls)
 
     def _cite(self) -> Iterator[Event]:
         """Citations come when all is said: those of a part that has ended are told with the last text of a stream."""

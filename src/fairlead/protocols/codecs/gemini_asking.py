@@ -53,7 +53,7 @@ def encode(request: Request) -> Encoded:
     generation = {name.removeprefix(GENERATION): own.pop(name) for name in list(own) if name.startswith(GENERATION)}
     body: dict[str, Any] = {
         "systemInstruction": {"parts": system} if system else None,
-        "contents": list(_contents_of(messages)),
+        "contents": _contents_of(messages),
         "tools": list(_encoded_tools(request.tools)) or None,
         "toolConfig": _encoded_choice(request, dropped),
         "generationConfig": {**_encoded_settings(request, dropped), **generation} or None,
@@ -74,21 +74,27 @@ def _split_off_system(messages: Sequence[Message]) -> tuple[list[Any], Sequence[
 
 
 def _said(parts: Sequence[Part]) -> list[Any]:
-    return [told for part in parts for told in said(part, carry=False)]
+    told: list[Any] = []
+    for part in parts:
+        if isinstance(part, Text) and part.text and part.extra is None:  # as nearly all are
+            told.append({"text": part.text})
+        else:
+            told += said(part, carry=False)
+    return told
 
 
-def _contents_of(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+def _contents_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The user and the model take turns. Results of functions stand by themselves: "Please ensure that the number of
     function response parts is equal to the number of function call parts of the function call turn", says Gemini."""
     names = {part.id: part.name for message in messages for part in message.parts if isinstance(part, ToolUse)}
+    contents: list[dict[str, Any]] = []
     role: str | None = None
     results: list[Any] = []
     parts: list[Any] = []
     for message in messages:
         speaks = "model" if message.role == "assistant" else "user"
         if speaks != role:
-            yield from _turn(role, results)
-            yield from _turn(role, parts)
+            _add_turns(contents, role, results, parts)
             role, results, parts = speaks, [], []
         before = len(results) + len(parts)
         for part in message.parts:
@@ -97,21 +103,23 @@ def _contents_of(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
                 results.append(told)
                 parts += _said(media)
             else:
-                parts += said(part, carry=False)
+                parts += _said((part,))
         if len(results) + len(parts) == before and any(isinstance(part, Text) for part in message.parts):
             parts.append({"text": ""})  # a turn without words is one all the same
-    yield from _turn(role, results)
-    yield from _turn(role, parts)
+    _add_turns(contents, role, results, parts)
+    return contents
 
 
-def _turn(role: str | None, parts: list[Any]) -> Iterator[dict[str, Any]]:
-    if role is None or not parts:
+def _add_turns(contents: list[dict[str, Any]], role: str | None, results: list[Any], parts: list[Any]) -> None:
+    if results:
+        contents.append({"role": role, "parts": results})
+    if not parts:
         return
     if role == "model":
         calls = [part for part in parts if isinstance(part, dict) and "functionCall" in part]
         if calls and not any("thoughtSignature" in call for call in calls):
             calls[0]["thoughtSignature"] = UNSIGNED  # the first of several calls has it
-    yield {"role": role, "parts": parts}
+    contents.append({"role": role, "parts": parts})
 
 
 def _encoded_tools(tools: Sequence[Tool | Opaque]) -> Iterator[Any]:

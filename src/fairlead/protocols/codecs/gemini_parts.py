@@ -8,7 +8,7 @@ own blocks) is carried to clients of this one as such a signature, and known aga
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -146,15 +146,15 @@ def without_carried(contents: Raw) -> Raw:
 # ---- their JSON → our words
 
 
-def plain_part_of(part: PlainPart, id: str) -> Text | ToolUse | None:
-    """What `part_of` makes of a text or a call that nobody signed; None if the part is anything else."""
-    if part.thought or part.inline_data is not None or part.file_data is not None:
+def plain_part_of(part: PlainPart, new_id: Callable[[], str]) -> Text | ToolUse | None:
+    """What a text or a call is that nobody signed; None if the part is anything else. `new_id`: for a call without."""
+    if part.thought_signature not in _UNSIGNED or part.thought:
         return None
-    if part.thought_signature not in _UNSIGNED:
+    if part.inline_data is not None or part.file_data is not None or part.function_response is not None:
         return None
     call = part.function_call
     if call is not None:
-        return ToolUse(call.id or id, call.name or "", arguments(call.args))
+        return ToolUse(call.id or new_id(), call.name or "", arguments(call.args))
     return None if part.text is None else Text(part.text)
 
 
@@ -349,11 +349,15 @@ def said_result(result: ToolResult, name: str) -> tuple[dict[str, Any], list[Med
     Not all models take media within a response, where they stay if they came so.
     https://ai.google.dev/gemini-api/docs/function-calling#multimodal
     """
+    told: dict[str, Any]
     texts = [piece.text for piece in result.content if isinstance(piece, Text)]
+    if len(texts) == len(result.content):
+        told = {"id": result.id, "name": name, "response": _response(texts, result.is_error)}
+        return {"functionResponse": told}, []
     media = [piece for piece in result.content if isinstance(piece, Media)]
     texts += [piece.text for piece in media if piece.text is not None]
     shown = [piece for piece in media if piece.text is None]
-    told: dict[str, Any] = {"id": result.id, "name": name, "response": _response(texts, result.is_error)}
+    told = {"id": result.id, "name": name, "response": _response(texts, result.is_error)}
     within = [said_media(piece) for piece in shown if piece.extra == IN_RESPONSE]
     if within:
         told["parts"] = within

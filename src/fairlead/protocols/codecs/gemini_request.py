@@ -229,17 +229,19 @@ class _Turns:
             if part.function_response is not None:
                 yield self._result(part.function_response, at)
                 continue
-            id = f"call_{self._calls:024x}"
             if isinstance(part, PlainPart):
-                told = plain_part_of(part, id)
+                told = plain_part_of(part, self._new_id)
             if told is None:
-                told = part_of(part, raw, id)
+                told = part_of(part, raw, self._new_id())
             if isinstance(told, ToolUse):
                 if not told.name:
                     raise InvalidRequest(f"'{at}.functionCall.name' is missing.", param=f"{at}.functionCall.name")
                 self._calls += 1
                 self._open.setdefault(told.name, deque()).append(told.id)
             yield told
+
+    def _new_id(self) -> str:
+        return f"call_{self._calls:024x}"
 
     def _result(self, told: FunctionResponse, place: str) -> ToolResult:
         name = told.name or ""
