@@ -839,6 +839,7 @@ def test_custom_tools_that_nobody_declared_are_the_providers() -> None:
     assert isinstance(answer(call).parts[0], ToolUse)
     assert isinstance(answer(call, tools=[PATCH]).parts[0], ToolUse)
     assert isinstance(answer(call, tools=[{"type": "x_search"}]).parts[0], Opaque)
+    assert isinstance(answer(call, tools=[{"type": ["custom"]}]).parts[0], Opaque)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"null", b"[]", b"{}", b'{"output":5}', b"\xff", b'{"output":[{"'])

@@ -220,14 +220,13 @@ class _Turns:
 
     def parts(self, content: _Content, place: str) -> Iterator[Part]:
         for index, raw in enumerate(content.parts or ()):
-            at = f"{place}.parts[{index}]"
             told: Part | None = None
             try:
                 part: WirePart = _plain_part.decode(raw)
             except (msgspec.DecodeError, RecursionError):  # something stands beside it, or is wrong
-                part = typed(raw, _part, at)
+                part = typed(raw, _part, f"{place}.parts[{index}]")
             if part.function_response is not None:
-                yield self._result(part.function_response, at)
+                yield self._result(part.function_response, f"{place}.parts[{index}].functionResponse")
                 continue
             if isinstance(part, PlainPart):
                 told = plain_part_of(part, self._new_id)
@@ -235,7 +234,8 @@ class _Turns:
                 told = part_of(part, raw, self._new_id())
             if isinstance(told, ToolUse):
                 if not told.name:
-                    raise InvalidRequest(f"'{at}.functionCall.name' is missing.", param=f"{at}.functionCall.name")
+                    at = f"{place}.parts[{index}].functionCall.name"
+                    raise InvalidRequest(f"'{at}' is missing.", param=at)
                 self._calls += 1
                 self._open.setdefault(told.name, deque()).append(told.id)
             yield told
@@ -251,12 +251,12 @@ class _Turns:
         id = told.id or (waiting[0] if waiting else name)
         self._answered.add(id)
         if not id:
-            place += ".functionResponse.name"
+            place += ".name"
             raise InvalidRequest(f"'{place}' is missing: it names the function.", param=place)
-        return result_of(told, list(self._media(told, f"{place}.functionResponse")), id)
+        return result_of(told, list(self._media(told.parts, place)) if told.parts else [], id)
 
-    def _media(self, told: FunctionResponse, place: str) -> Iterator[Media]:
-        for index, raw in enumerate(told.parts or ()):
+    def _media(self, parts: list[Raw], place: str) -> Iterator[Media]:
+        for index, raw in enumerate(parts):
             part: WirePart = typed(raw, _part, f"{place}.parts[{index}]")
             blob = part.inline_data or part.file_data
             media = media_of(blob, IN_RESPONSE) if blob is not None else None
@@ -266,6 +266,8 @@ class _Turns:
 
 def _joined(said: list[Part]) -> tuple[Part, ...]:
     """Pieces of one text are one part again, and so are those of a thought; what is signed stays by itself."""
+    if len(said) < 2:
+        return tuple(said)
     parts: list[Part] = []
     pieces: list[str] = []  # of the last of them
     for part in said:
