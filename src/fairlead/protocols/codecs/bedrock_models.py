@@ -1,5 +1,6 @@
 """What model ids of Bedrock say: whose model it is, and what such models take beyond what all of them do."""
 
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -59,6 +60,7 @@ def bare(model: str) -> str:
     return rest if place in _PLACES and rest else id
 
 
+@lru_cache(256)
 def manner(model: str) -> Manner:
     """How models such as `model` are asked through Converse for what not all models have."""
     id = bare(model)

@@ -261,13 +261,13 @@ class Teller:
     def tool_config(self, request: Request) -> dict[str, Any] | None:
         """The tools and which to use. There is no word for none: then the tools are left out, unless the conversation
         has calls of them, which Bedrock takes only where tools are defined."""
-        called = {part.name: None for part in _all_parts(request.messages) if isinstance(part, ToolUse)}
         choice = request.tool_choice
-        if choice is not None and choice.mode == "none" and not called:
+        if choice is not None and choice.mode == "none" and not _called(request):
             return None
         tools = [entry for tool in request.tools for entry in self._tool(tool)]
         if not tools:
-            tools = [{"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}} for name in called]
+            schema = {"json": {"type": "object"}}
+            tools = [{"toolSpec": {"name": name, "inputSchema": schema}} for name in _called(request)]
             return {"tools": tools} if tools else None
         if choice is None:
             return {"tools": tools}
@@ -291,6 +291,11 @@ class Teller:
         elif tool.strict:
             self.dropped.add("strict")
         return self._marked({"toolSpec": spec}, tool.cache, "tools")
+
+
+def _called(request: Request) -> list[str]:
+    """The names of the tools that were called, each once."""
+    return list({part.name: None for part in _all_parts(request.messages) if isinstance(part, ToolUse)})
 
 
 def _all_parts(messages: Iterable[Message]) -> Iterator[Part]:

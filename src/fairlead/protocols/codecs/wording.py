@@ -42,16 +42,21 @@ def split_off_system(messages: Sequence[Message]) -> tuple[str, list[Message]]:
 def results_first(messages: Iterable[Message]) -> Iterable[Message]:
     """The messages; results of tools that share one with words stand in a message of their own before it."""
     for message in messages:
-        results = tuple(part for part in message.parts if isinstance(part, ToolResult))
-        others = tuple(part for part in message.parts if not isinstance(part, ToolResult))
+        results = tuple([part for part in message.parts if isinstance(part, ToolResult)])
+        if not results and message.parts and message.role != "tool":
+            yield message
+            continue
+        others = tuple([part for part in message.parts if not isinstance(part, ToolResult)])
         if results:
             yield Message("tool", results)
         if others:
             yield Message("user" if message.role == "tool" else message.role, others, message.name)
 
 
-def text_of(parts: Iterable[Part], between: str = "\n\n") -> str:
+def text_of(parts: Sequence[Part], between: str = "\n\n") -> str:
     """The words of `parts`, and those of their documents."""
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        return parts[0].text
     return between.join(text for text in map(_text, parts) if text)
 
 
