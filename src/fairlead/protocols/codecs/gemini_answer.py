@@ -169,13 +169,11 @@ def _plain(chunk: Chunk) -> Response | None:
             return None
         if isinstance(part, ToolUse):
             calls = True
-            parts.append(part)
-        elif part.text:
-            last = parts[-1] if parts else None
-            if isinstance(last, Text):
-                parts[-1] = Text(last.text + part.text)
-            else:
-                parts.append(part)
+        elif not part.text:
+            continue
+        elif parts and isinstance(parts[-1], Text):
+            return None  # pieces of one text
+        parts.append(part)
     usage = Told()
     usage.note(chunk.usage_metadata)
     return Response(
