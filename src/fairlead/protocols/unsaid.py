@@ -4,6 +4,7 @@ A format tells which words it has; what it says of a word in some cases only, it
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,6 +17,7 @@ _SETTINGS = (
     "temperature", "top_p", "top_k", "seed", "user", "service_tier", "response_format", "thinking",
     "frequency_penalty", "presence_penalty", "stop",
 )  # fmt: skip
+_PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
 _NOTHING = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
 
 
@@ -32,10 +34,11 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     `says`: which it can, of `_SETTINGS` and "parallel_tool_calls", and of what stands in messages: "name",
     "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature). Its own Opaque is always said.
     """
-    found = {name for name in _SETTINGS if name not in says and getattr(request, name) not in (None, ())}
-    found -= {name for name in ("frequency_penalty", "presence_penalty") if not getattr(request, name)}
-    if request.extra:
-        found |= foreign(request.extra, protocol)
+    found = foreign(request.extra, protocol)
+    for name in _others(says):
+        value = getattr(request, name)
+        if value is not None and value != () and (value or name not in _PENALTIES):
+            found.add(name)
     if request.tools:
         found.update(_of_tools(request, protocol, says))
     for message in request.messages:
@@ -47,13 +50,17 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     return found
 
 
+@cache
+def _others(says: frozenset[str]) -> tuple[str, ...]:
+    return tuple(name for name in _SETTINGS if name not in says)
+
+
 def is_plain(part: Part) -> bool:
-    """Whether `part` is one that every format can say, as nearly all are: a text, a call or a result with nothing
-    beside it."""
+    """Whether `part` is one that every format can say, as most are."""
     if isinstance(part, Text):
-        return part.extra is None and part.cache is None and not part.citations
+        return part.cache is None and part.extra is None and not part.citations
     if isinstance(part, ToolUse):
-        return part.extra is None and part.cache is None
+        return part.cache is None and part.extra is None
     return (
         isinstance(part, ToolResult) and part.cache is None and not part.is_error and all(map(is_plain, part.content))
     )
@@ -77,7 +84,7 @@ def _of_tools(request: Request, protocol: str, says: frozenset[str]) -> Iterator
             if tool.cache is not None and "cache_control" not in says:
                 yield "cache_control"
     choice = request.tool_choice
-    if not told and choice is not None and choice.mode in ("required", "named"):
+    if request.tools and not told and choice is not None and choice.mode in ("required", "named"):
         yield "tool_choice"
     if told and request.parallel_tool_calls is not None and "parallel_tool_calls" not in says:
         yield "parallel_tool_calls"
