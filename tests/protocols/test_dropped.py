@@ -38,7 +38,7 @@ MARK = {"type": "ephemeral"}
 
 def crossed(client: ChatProtocol, endpoint: ChatProtocol, **fields: Any) -> tuple[str, ...]:
     """What is dropped of a request of a client's format at an endpoint of the other."""
-    body = {"model": "m", "max_tokens": 10, "messages": MESSAGES, **fields}
+    body = {"model": "m", "max_tokens": 5000, "messages": MESSAGES, **fields}
     request = client.decode_request(msgspec.json.encode(body))
     return endpoint.encode_request(request, default_max_tokens=1).dropped
 
