@@ -1219,3 +1219,14 @@ def test_however_parts_interleave_they_are_told_whole_and_in_order(response: Res
     while any(waiting):
         mixed.append(data.draw(st.sampled_from([queue for queue in waiting if queue])).pop(0))
     assert fold(heard(told([start, *mixed, finish]))) == response
+
+
+def test_a_thread_that_a_provider_keeps_is_refused_in_the_words_that_sdks_know():
+    """They send the whole conversation then. One that is not there asks for nothing."""
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    with pytest.raises(errors.InvalidRequest) as caught:
+        FORMAT.decode_request(msgspec.json.encode({**body, "thread": {"type": "create"}}))
+    assert caught.value.param == "thread"
+    told = msgspec.json.decode(FORMAT.encode_error(caught.value))["error"]
+    assert told["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert FORMAT.decode_request(msgspec.json.encode({**body, "thread": None})).messages

@@ -7,6 +7,7 @@ from msgspec import Raw
 from fairlead.errors import ContentPolicyViolation, FairleadError, OutOfCredit, UpstreamError, from_status
 from fairlead.protocols import envelope
 
+NO_THREADS = "thread_unsupported_request"  # SDKs know it by this code, and send the whole conversation instead
 _STATUS_OF = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
     "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "api_error": 500,
@@ -47,7 +48,9 @@ def _meaning(status: int, error: object) -> UpstreamError:
 def encode(error: FairleadError) -> dict[str, Any]:
     """The whole body for our clients; `code`, `param` and `retryable` are ours beside Anthropic's fields."""
     kind = _TYPE_OF.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    told = {
+    told: dict[str, Any] = {
         "type": kind, "message": str(error), "code": error.code, "param": error.param, "retryable": error.retryable,
     }  # fmt: skip
+    if error.code == NO_THREADS:
+        told["details"] = {"error_code": NO_THREADS, "unsupported": [error.param]}
     return {"type": "error", "error": told}

@@ -26,7 +26,7 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.codecs import anthropic_carried, anthropic_citations
+from fairlead.protocols.codecs import anthropic_carried, anthropic_citations, anthropic_errors
 from fairlead.protocols.envelope import NULL, given, left_over, typed
 
 NAME = anthropic_citations.NAME
@@ -175,6 +175,12 @@ def _decoded(
 ) -> Request:
     """`parts` and `tool` give our words for a content and a tool, which stand at a place and have a number there."""
     output = told.output_config or _Output()
+    if given(fields.get("thread", NULL)) is not None:
+        raise InvalidRequest(
+            "'thread' is not supported by this model's provider: send the whole conversation as 'messages'.",
+            param="thread",
+            code=anthropic_errors.NO_THREADS,
+        )
     return Request(
         model=told.model,
         messages=tuple(_messages(told, parts)),

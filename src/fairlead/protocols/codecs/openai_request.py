@@ -27,6 +27,7 @@ from fairlead.chat import (
 )
 from fairlead.errors import InvalidRequest
 from fairlead.protocols.codecs import carried, openai_calls, openai_citations, openai_images
+from fairlead.protocols.codecs.addresses import addressed, is_data
 from fairlead.protocols.codecs.openai_thoughts import seal_of, thoughts
 from fairlead.protocols.envelope import NULL, given, left_over, typed
 
@@ -334,11 +335,11 @@ def _decoded_part(told: Raw | _Part, place: str) -> Part:
             return Text(part.refusal)
         case "image_url" if part.image_url is not None:
             image = part.image_url if isinstance(part.image_url, _ImageURL) else _ImageURL(part.image_url)
-            return _media("image", image.url, detail=image.detail, cache=given(part.cache_control))
+            return addressed("image", image.url, detail=image.detail, cache=given(part.cache_control))
         case "input_audio" if part.input_audio is not None:
             return Media("audio", f"audio/{part.input_audio.format}", data=part.input_audio.data)
         case "video_url" if part.video_url is not None:
-            return _media("video", part.video_url.url, cache=given(part.cache_control))
+            return addressed("video", part.video_url.url, cache=given(part.cache_control))
         case "file" if part.file is not None:
             return _file(part.file, given(part.cache_control), place)
         case "text" | "refusal" | "image_url" | "input_audio" | "video_url" | "file":
@@ -351,17 +352,9 @@ def _file(file: _File, cache: Raw | None, place: str) -> Media:
         return Media("document", file_id=file.file_id, name=file.filename, cache=cache)
     if not file.file_data:
         raise InvalidRequest(f"'{place}.file' needs 'file_data' or 'file_id'.", param=f"{place}.file")
-    if file.file_data.startswith(("data:", "http://", "https://")):
-        return _media("document", file.file_data, name=file.filename, cache=cache)
+    if is_data(file.file_data) or file.file_data.startswith(("http://", "https://")):
+        return addressed("document", file.file_data, name=file.filename, cache=cache)
     return Media("document", "application/pdf", data=file.file_data, name=file.filename, cache=cache)
-
-
-def _media(kind: Any, url: str, **facts: Any) -> Media:
-    """From an address, or from the data in a `data:` address."""
-    if not url.startswith("data:"):
-        return Media(kind, url=url, **facts)
-    mime, _, data = url[5:].partition(",")
-    return Media(kind, mime.partition(";")[0] or None, data=data, **facts)
 
 
 def _tools(told: _Request[Any, Any, Any]) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None]:

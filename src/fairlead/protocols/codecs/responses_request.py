@@ -29,6 +29,7 @@ from fairlead.chat import (
 from fairlead.errors import InvalidRequest
 from fairlead.protocols.codecs import responses_carried as carried
 from fairlead.protocols.codecs import responses_items as items
+from fairlead.protocols.codecs.addresses import addressed, is_data
 from fairlead.protocols.codecs.responses_carried import NAME
 from fairlead.protocols.codecs.responses_items import CUSTOM, SEALED
 from fairlead.protocols.envelope import NULL, given, typed
@@ -415,7 +416,7 @@ def _media(part: _Part, place: str) -> Media:
         case _Part(type="input_audio", input_audio=_Audio(data=data, format=format)):
             return Media("audio", f"audio/{format}", data=data, **facts)
         case _Part(type="input_image", image_url=str(url)):
-            return _addressed("image", url, detail=part.detail, **facts)
+            return addressed("image", url, detail=part.detail, **facts)
         case _Part(type="input_image", file_id=str(id)):
             return Media("image", file_id=id, detail=part.detail, **facts)
         case _Part(type="input_file", file_id=str(id)):
@@ -423,19 +424,11 @@ def _media(part: _Part, place: str) -> Media:
         case _Part(type="input_file", file_url=str(url)):
             return Media("document", url=url, name=part.filename, **facts)
         case _Part(type="input_file", file_data=str(data)):
-            if data.startswith("data:"):
-                return _addressed("document", data, name=part.filename, **facts)
+            if is_data(data):
+                return addressed("document", data, name=part.filename, **facts)
             return Media("document", "application/pdf", data=data, name=part.filename, **facts)
     field = {"input_image": "image_url", "input_file": "file_data"}.get(part.type, part.type)
     raise InvalidRequest(f"'{place}.{field}' is missing.", param=f"{place}.{field}")
-
-
-def _addressed(kind: Any, url: str, **facts: Any) -> Media:
-    """From an address, or from the data in a `data:` address."""
-    if not url.startswith("data:"):
-        return Media(kind, url=url, **facts)
-    mime, _, data = url[5:].partition(",")
-    return Media(kind, mime.partition(";")[0] or None, data=data, **facts)
 
 
 def _result(told: _Output, place: str) -> ToolResult:
