@@ -1,12 +1,14 @@
 """What translation costs: whole calls from each format to each other one, beside the same call passed through.
 
 `python bench/formats.py` prints the table; `stages.py` has its gates in RESULTS.md. The same conversation in every
-format: 4 KiB of instructions, turns, a call of a tool and its result, and two tools.
+format, 4 KiB: two messages; and instructions, turns, a call of a tool and its result, and two tools.
 """
 
+import gc
 import json
 import tempfile
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +44,14 @@ SAID = (
     Message("tool", (ToolResult("call_1", (Text("Sunny, 24 degrees, a light wind from the north-west. " * 14),)),)),
     Message("user", (Text("And in the evening? " * 10),)),
 )
+PLAIN = (
+    Message("system", (Text("You answer questions of travellers, briefly and kindly. " * 16),)),
+    Message("user", (Text("I am going to Lisbon next week. What should I take along? " * 47),)),
+)
+CONVERSATIONS: dict[str, Request] = {
+    "two messages": Request("lab/mock", PLAIN, max_tokens=256, temperature=0.7),
+    "tools and turns": Request("lab/mock", SAID, TOOLS, max_tokens=256, temperature=0.7),
+}
 USAGE = Usage(900, 40, 100)
 TOLD = Response("answer_1", "mock", (Text("Take a light jacket. " * 20),), "stop", USAGE, 1_767_225_600)
 # What providers answer whose formats no client speaks.
@@ -71,19 +81,19 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 
 class Pair(NamedTuple):
-    """A client's format and a provider's, and CPU µs of a call."""
+    """What is said, a client's format and a provider's, and CPU µs of a call."""
 
+    conversation: str
     client: str
     provider: str
     micros: float
 
 
-def asked(protocol: str) -> bytes:
+def asked(conversation: str, protocol: str) -> bytes:
     """The conversation as a client says it."""
     wire = WIRES[protocol]
     assert is_outbound(wire)
-    request = Request("lab/mock", SAID, TOOLS, max_tokens=256, temperature=0.7)
-    return wire.encode_request(request, default_max_tokens=256).body
+    return wire.encode_request(CONVERSATIONS[conversation], default_max_tokens=256).body
 
 
 def answered(protocol: str) -> bytes:
@@ -97,29 +107,29 @@ async def pairs(
 ) -> list[Pair]:
     """Each format that clients speak to itself, which passes through, and to every other one that providers do."""
     found = []
-    for client in clients:
+    for said, client in product(CONVERSATIONS, clients):
         for provider in (client, *(name for name in providers if name != client)):
             body = answered(provider)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             micros = await calls.whole(
-                folder / f"{client} {provider}",
-                asked(client),
-                head + body,
-                path=PATHS[client],
-                protocol=provider,
-                turns=5,
-            )
-            found.append(Pair(client, provider, micros))
+                folder / f"{said} {client} {provider}", asked(said, client), head + body,
+                path=PATHS[client], protocol=provider, turns=5,
+            )  # fmt: skip
+            found.append(Pair(said, client, provider, micros))
     return found
 
 
 def main() -> None:
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 50)  # as `fairlead serve` has it
     with tempfile.TemporaryDirectory() as folder:
         found = uvloop.run(pairs(Path(folder)))
-    passed = {pair.client: pair.micros for pair in found if pair.client == pair.provider}
-    print(f"{len(asked('openai-chat'))} bytes of request")
-    for client, provider, micros in found:
-        print(f"{client:>20} → {provider:20} {micros:8.1f} µs {micros / passed[client]:5.2f}")
+    passed = {(pair.conversation, pair.client): pair.micros for pair in found if pair.client == pair.provider}
+    for said in CONVERSATIONS:
+        print(f"{said}, {len(asked(said, 'openai-chat'))} bytes; without sockets, which cost the same on both sides")
+        for conversation, client, provider, micros in found:
+            if conversation == said:
+                print(f"{client:>20} → {provider:20} {micros:8.1f} µs {micros / passed[said, client]:5.2f}")
 
 
 if __name__ == "__main__":

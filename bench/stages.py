@@ -34,7 +34,7 @@ from fairlead.translation import between
 from fairlead.usage.books import Books, Reader
 from fairlead.usage.estimates import Estimates
 from fairlead.usage.ledger import Ledger
-from gates import CALL
+from gates import CALL, WHOLE
 
 ROUNDS = 20_000
 BODY = msgspec.json.encode(
@@ -184,12 +184,12 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
     whole = partial(calls.whole, body=BODY, answer=ANSWER)
     return [
         *found,
-        ("a whole call, but for its sockets", await whole(folder / "whole")),
+        (WHOLE, await whole(folder / "whole")),
         ("   with a head that the connection does not know", await whole(folder / "new", known=False)),
         ("   from a page: CORS, and a trusted proxy", await whole(folder / "page", server=_PAGE)),
         *[
-            (CALL.format(client, provider), micros)
-            for client, provider, micros in await formats.pairs(folder, formats.GREAT, formats.GREAT)
+            (CALL.format(said, client, provider), micros)
+            for said, client, provider, micros in await formats.pairs(folder, formats.GREAT, formats.GREAT)
         ],
     ]
 
