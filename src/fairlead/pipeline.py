@@ -362,11 +362,13 @@ class Pipeline:
         body = first + await self._read(response, _MAX_ERROR_BYTES, cut=True)
         try:
             translation.answer(attempt.call, attempt.endpoint, body, response.headers)
+            raw = b""  # it can be read: that is for nobody else
+        except UpstreamBroken:
+            raw = body
         except UpstreamError as error:
-            if not isinstance(error, UpstreamBroken):
-                return error
+            return error
         broken = UpstreamBroken(f"it answered {kind[:60].decode('latin-1')!r} where a stream was asked for")
-        broken.raw = body
+        broken.raw = raw
         return broken
 
     async def _relay(
