@@ -12,6 +12,7 @@ from fairlead.chat import Media, Message, Reasoning, Request, Text, Tool, ToolRe
 from fairlead.counts import estimate
 from fairlead.errors import UpstreamBroken
 from fairlead.protocols import counts_for_clients, is_counting
+from fairlead.resources import Endpoint, Principal, Provider
 from gateway import gateway, raw, request, split
 from misbehaving import Misbehaving, ok
 
@@ -199,3 +200,27 @@ async def test_an_image_at_an_address_is_fetched_for_a_provider_that_wants_bytes
             assert (status, json.loads(told)) == (200, {"input_tokens": 9})
             assert running.house.pipeline.buffers.held == 0
         assert base64.b64encode(png) in server.requests[0]
+
+
+async def test_what_only_the_provider_understands_is_counted_by_it(tmp_path: Path) -> None:
+    """In the same format nothing has to be translated."""
+    async with Misbehaving(ok(COUNTING["openai-responses"][1])) as server:
+        status, _, told = await count(
+            tmp_path, RESPONSES, ("openai-responses", server), input=None, previous_response_id="resp_1"
+        )
+        assert b'"previous_response_id":"resp_1"' in server.requests[0].replace(b": ", b":")
+    assert (status, told["input_tokens"]) == (200, 17)
+
+
+async def test_an_answer_that_another_provider_keeps_is_not_counted_on(tmp_path: Path) -> None:
+    async with Misbehaving(ok(COUNTING["openai-responses"][1])) as server:
+        config = PROVIDER.format(name="p", url=server.url, protocol="openai-responses")
+        async with gateway(tmp_path, config + '[models.m]\nendpoints = ["p/there"]\n') as running:
+            principal, other = Principal("k", "k", frozenset(), team_id="theirs"), Principal("k", "k", frozenset())
+            pins = running.house.pipeline.pins
+            pins.keep("resp_theirs", Endpoint(Provider("p", {}), "there"), principal)
+            pins.keep("resp_mine", Endpoint(Provider("p", {}), "there"), other)
+            for id, status in (("resp_theirs", 400), ("resp_mine", 200)):
+                body = json.dumps({"model": "m", "previous_response_id": id}).encode()
+                assert split(await raw(running.port, request(RESPONSES, body)))[0] == status
+    assert len(server.requests) == 1

@@ -39,12 +39,13 @@ ARROWS: dict[str, set[str]] = {
     "media": WORDS | {"buffers", "protocols", "upstream"},
     "translation": WORDS | {"media", "protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
+    "answers": WORDS | {"buffers", "protocols", "routing", "upstream"},
     "counts": WORDS
-    | {"media", "auth", "buffers", "catalog", "policy", "protocols", "routing", "translation", "upstream"}
-    | {"providers.signing"},
+    | {"answers", "auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "routing", "translation"}
+    | {"upstream", "providers.signing"},
     "pipeline": WORDS
-    | {"auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "relay", "routing", "translation"}
-    | {"upstream", "providers.quirks", "providers.signing", "usage.ledger"},
+    | {"answers", "auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "relay", "routing"}
+    | {"translation", "upstream", "providers.quirks", "providers.signing", "usage.ledger"},
     "config": WORDS | PURE | {"providers", "upstream"},
     "http": WORDS | {"auth", "buffers", "catalog", "pipeline", "protocols", "writes"},
     "conformance": set(),

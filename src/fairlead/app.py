@@ -148,6 +148,7 @@ class House:
             wires=WIRES,
             transports=self.transports,
             buffers=buffers,
+            pins=self.pipeline.pins,
             fetcher=self.fetcher,
         )
         self.health = Health({"database": self._database, "ledger": self._ledger}, self.catalog, self.auth)

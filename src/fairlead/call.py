@@ -4,6 +4,7 @@ An attempt writes only to itself; the winner is copied to the call when it is co
 wall clock (`*_us`, epoch microseconds) for records, monotonic seconds for durations.
 """
 
+import asyncio
 import os
 import random
 import time
@@ -164,6 +165,18 @@ class Reply(Struct, eq=False):
         close, self.closing = self.closing, None
         if close is not None:
             close(error)
+
+
+INTERRUPTED = "the gateway is shutting down"  # the message of a cancellation that is our doing
+
+
+def outcome(error: BaseException | None) -> Outcome:
+    """How something ended that ended with `error`."""
+    if error is None:
+        return "ok"
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted" if error.args == (INTERRUPTED,) else "cancelled"
+    return "cancelled" if isinstance(error, ConnectionError | GeneratorExit) else "failed"
 
 
 # Ids have to differ, not to be secret; asking the system each time would cost 10 µs.

@@ -10,19 +10,20 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from msgspec import structs
 
-from fairlead import media, policy, routing
+from fairlead import answers, media, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
-from fairlead.call import Call, Counted, Reply
+from fairlead.call import Call, Counted, Reply, outcome
 from fairlead.catalog import Catalog
 from fairlead.chat import Media, Message, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
-from fairlead.errors import FairleadError, InternalError, InvalidRequest, UpstreamBroken, UpstreamError
-from fairlead.protocols import Asked, CountsAsked, Envelope, counts_for_clients, is_counting, may_want_bytes
+from fairlead.errors import FairleadError, InternalError, InvalidRequest, UpstreamError
+from fairlead.pins import Pins
+from fairlead.protocols import Asked, CountsAsked, counts_for_clients, is_counting, may_want_bytes
 from fairlead.providers.signing import request_head
-from fairlead.resources import Endpoint
+from fairlead.resources import Credential, Endpoint
 from fairlead.routing import retry
 from fairlead.translation import OWN_FIELDS
-from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
+from fairlead.upstream import Origin, Transport, UpstreamRequest
 from fairlead.upstream.fetching import Fetcher
 
 log = logging.getLogger("fairlead.counts")
@@ -47,10 +48,11 @@ class Counts:
         wires: Mapping[str, Asked],
         transports: Mapping[str, Transport],
         buffers: Buffers,
+        pins: Pins,
         fetcher: Fetcher | None = None,
     ) -> None:
         self.catalog, self.auth, self.wires = catalog, auth, wires
-        self.transports, self.buffers, self.fetcher = transports, buffers, fetcher
+        self.transports, self.buffers, self.pins, self.fetcher = transports, buffers, pins, fetcher
 
     async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it."""
@@ -72,32 +74,42 @@ class Counts:
         assert counts_for_clients(format)
         assert snapshot is not None
         assert call.principal is not None
-        words = await asyncio.to_thread(format.decode_count, call.body)
-        model = call.target[0] if call.target is not None else words.model
-        call.envelope = Envelope({}, model, False, None, len(words.messages), False)
+        call.envelope = await asyncio.to_thread(format.peek_count, call.body)
+        if call.target is not None:
+            call.envelope.model, _ = call.target
         policy.authorize(call.principal, snapshot.policy, format, call.envelope)
-        call.route = snapshot.resolve(model, call.principal)
+        call.route = snapshot.resolve(call.envelope.model, call.principal)
         headers = [(b"content-type", b"application/json")]
-        tokens = await self._asked(call, words)
+        tokens = await self._asked(call)
         if tokens is None:
-            tokens = estimate(words)
+            tokens = estimate(await self._words(call))
             headers.append(ESTIMATED)
         call.status = 200
         return Reply(200, headers, body=format.encode_count(tokens))
 
-    async def _asked(self, call: Call, words: Request) -> int | None:
+    async def _words(self, call: Call) -> Request:
+        """Only what another format is told, or an estimate stands on, has to be understood."""
+        if call.request is None:
+            assert counts_for_clients(call.protocol)
+            call.request = await asyncio.to_thread(call.protocol.decode_count, call.body)
+        return call.request
+
+    async def _asked(self, call: Call) -> int | None:
         """What the first provider counts that can; None if none can. Raises FairleadError."""
         assert call.route is not None
+        assert call.snapshot is not None
         failures: list[UpstreamError] = []
         unsaid: InvalidRequest | None = None
         for endpoint in routing.plan(call.route):
             for wire in self._counting(call, endpoint):
+                credential = call.snapshot.credentials.get(endpoint.provider.name)
                 try:
-                    return await self._ask(call, endpoint, wire, words)
+                    return await self._ask(call, endpoint, wire, credential)
                 except InvalidRequest as error:  # it cannot be said there
                     unsaid = error.with_traceback(None)
                 except UpstreamError as error:
                     error.provider = endpoint.provider.name
+                    answers.conceal(error, answers.secrets(endpoint.provider, credential))
                     log.info("counting %s at %s failed: %s", call.id, endpoint.name, error.message)
                     if error.upstream_status not in _UNSERVED:
                         failures.append(error)
@@ -110,62 +122,53 @@ class Counts:
         return None
 
     def _counting(self, call: Call, endpoint: Endpoint) -> Iterator[CountsAsked]:
-        """What `endpoint` can be asked in, the client's own format first."""
+        """What `endpoint` can be asked in, the client's own format first. Only who has an answer can go on from it."""
         spoken = endpoint.provider.base_urls
+        assert call.envelope is not None
+        assert call.principal is not None
+        if call.envelope.continues is not None:
+            provider = self.pins.provider_of(call.envelope.continues, call.principal)
+            if provider not in (None, endpoint.provider.name):
+                return
         for name in sorted(spoken, key=lambda name: name != call.protocol.name):
             wire = self.wires[name]
             if is_counting(wire):
                 yield wire
 
-    async def _ask(self, call: Call, endpoint: Endpoint, wire: CountsAsked, words: Request) -> int:
+    async def _ask(self, call: Call, endpoint: Endpoint, wire: CountsAsked, credential: Credential | None) -> int:
         snapshot, provider = call.snapshot, endpoint.provider
         assert snapshot is not None
         same = wire.name == call.protocol.name
         if same and counts_for_clients(call.protocol):
             body = call.protocol.patch_count(call.body, endpoint.model, drop=OWN_FIELDS)
         else:
+            words = await self._words(call)
             if may_want_bytes(wire) and (addresses := media.wanted(words, wire, endpoint.model)):
                 await media.fetch(call, addresses, self.fetcher, self.buffers)
                 assert call.fetched is not None
                 words = media.with_bytes(words, wire, endpoint.model, call.fetched)
             extra = {name: opaque for name, opaque in words.extra.items() if name not in OWN_FIELDS}
             body = wire.encode_count_request(structs.replace(words, model=endpoint.model, extra=extra, stream=False))
-        credential = snapshot.credentials.get(provider.name)
         head = request_head(
             provider, wire.name, wire.count_path(endpoint.model), credential, call.headers if same else None
         )
         origin = Origin.of(provider.base_urls[wire.name], provider.ca_file)
         response = await self.transports[origin.scheme].send(UpstreamRequest(origin, head, body, snapshot.timeouts))
         try:
-            told = await _read(response)
-            if 200 <= response.status < 300:
-                return wire.decode_counted(told)
-            error = wire.decode_error(response.status, told, response.headers)
-            error.upstream_status = response.status
-            if credential is not None:
-                error.hide(credential.value)
-            raise error
+            if not 200 <= response.status < 300:
+                raise await answers.refusal(wire, response, self.buffers)
+            return wire.decode_counted(await answers.read(response, _MAX_ANSWER_BYTES, self.buffers))
         finally:
             response.close()
 
     def _over(self, call: Call, error: BaseException | None) -> None:
         self.buffers.release(call.held)
         call.ended_us = call.now_us()
-        call.outcome = "ok" if error is None else "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+        call.outcome = outcome(error)
         if isinstance(error, FairleadError):
             call.error, call.status = error, error.status
-        elif error is not None and not isinstance(error, asyncio.CancelledError):
+        elif call.outcome == "failed":
             call.error, call.status = InternalError(), 500
-
-
-async def _read(response: UpstreamResponse) -> bytes:
-    chunks, size = [], 0
-    while chunk := await response.read():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _MAX_ANSWER_BYTES:
-            raise UpstreamBroken(f"its answer is larger than {_MAX_ANSWER_BYTES} bytes")
-    return b"".join(chunks)
 
 
 def estimate(request: Request) -> int:

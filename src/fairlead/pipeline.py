@@ -8,16 +8,15 @@ moves on to the next endpoint. `settle` is no coroutine and runs however a call 
 import asyncio
 import logging
 import re
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
 
-from fairlead import media, policy, routing
+from fairlead import answers, media, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
-from fairlead.call import Attempt, Call, Outcome, Reply, Write
+from fairlead.call import Attempt, Call, Reply, Write, outcome
 from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
 from fairlead.pins import NOT_FOUND, Pins, not_found
@@ -25,7 +24,7 @@ from fairlead.protocols import Asked, Served, Summary, keeps_answers, sse, takes
 from fairlead.providers import quirks
 from fairlead.providers.signing import request_head, trace_context, with_call
 from fairlead.relay import Relay, ended
-from fairlead.resources import Credential, Endpoint, Provider
+from fairlead.resources import Credential, Endpoint
 from fairlead.routing import retry
 from fairlead.translation import Stream, Translation, between, requires_parameters
 from fairlead.upstream import Origin, Transport, UpstreamRequest, UpstreamResponse
@@ -35,13 +34,11 @@ from fairlead.usage.ledger import Ledger
 log = logging.getLogger("fairlead.pipeline")
 
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
-_MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _MOST_SHOWN_BYTES = 2000  # of an answer that cannot be read
 _LARGE_BYTES = 256 << 10  # of a request that is translated, in a thread
 _VERY_LARGE_BYTES = 4 << 20  # of a request that is only looked at, in a thread
 _REMEMBERED = 10_000  # ways to endpoints
 _MOST_NAMES, _LONGEST_NAME = 40, 60  # that are told of what was dropped
-_SHORTEST_SECRET = 12  # characters of a header's value that may be one
 
 
 class _Leg(Struct, frozen=True):
@@ -163,7 +160,7 @@ class Pipeline:
         credential = call.snapshot.credentials.get(provider.name)
         leg = _Leg(
             endpoint, wire, wire.media_types[1].encode(), translation, origin, self.transports[origin.scheme],
-            credential, tuple(_secrets(provider, credential)), translation.passes and keeps_answers(wire),
+            credential, tuple(answers.secrets(provider, credential)), translation.passes and keeps_answers(wire),
         )  # fmt: skip
         if len(self._legs) >= _REMEMBERED:
             self._legs.clear()
@@ -200,7 +197,7 @@ class Pipeline:
             attempt.status, attempt.sends = response.status, request.sends
             attempt.upstream_request_id = _request_id(response.headers, leg.secrets)
             if not 200 <= response.status < 300:
-                raise await self._refusal(wire, response)
+                raise await answers.refusal(wire, response, self.buffers)
             if call.envelope.stream:  # type: ignore[union-attr]
                 return await self._open(call, attempt, leg, response)
             return await self._whole(call, attempt, leg, response)
@@ -209,7 +206,7 @@ class Pipeline:
                 response.close()
             if isinstance(error, UpstreamError):
                 error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
-                _conceal(error, leg.secrets)
+                answers.conceal(error, leg.secrets)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
                 _show(error, attempt, leg.secrets)
             if attempt.outcome is None:
@@ -248,25 +245,14 @@ class Pipeline:
             head, resent_head = with_call(head, provider.call_header, call.id, attempt.number)
         return UpstreamRequest(leg.origin, head, body, snapshot.timeouts, resent_head)
 
-    async def _refusal(self, wire: Asked, response: UpstreamResponse) -> UpstreamError:
-        """The error that a status of no success stands for."""
-        if 300 <= response.status < 400:
-            return UpstreamBroken(f"it answered with a redirect (status {response.status})")
-        body = await self._read(response, _MAX_ERROR_BYTES, cut=True)
-        error = wire.decode_error(response.status, body, response.headers)
-        error.upstream_status = response.status
-        if error.retry_after is None:
-            error.retry_after = retry.retry_after(response.headers, time.time())
-        return error
-
     # ---- whole answers
 
     async def _whole(self, call: Call, attempt: Attempt, leg: "_Leg", response: UpstreamResponse) -> Reply:
         body = response.whole()
         if body is None:
-            body = await self._read(response, self.max_response_bytes)
+            body = await answers.read(response, self.max_response_bytes, self.buffers)
         elif len(body) > self.max_response_bytes:
-            raise _too_large(self.max_response_bytes)
+            raise answers.too_large(self.max_response_bytes)
         if not body:
             raise UpstreamBroken("its answer was empty")
         attempt.content_bytes = len(body)
@@ -292,26 +278,6 @@ class Pipeline:
 
         headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
         return Reply(200, headers, body=answer, closing=close)
-
-    async def _read(self, response: UpstreamResponse, limit: int, *, cut: bool = False) -> bytes:
-        """The whole body, at most `limit` bytes: beyond that it is cut off, or UpstreamBroken."""
-        first = await response.read()
-        if not first:
-            return b""
-        chunks, size, held = [first], len(first), 0
-        try:
-            while chunk := await response.read():
-                self.buffers.hold(len(chunk))
-                held += len(chunk)
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > limit:
-                    if cut:
-                        break
-                    raise _too_large(limit)
-        finally:
-            self.buffers.release(held)
-        return first if len(chunks) == 1 else b"".join(chunks)
 
     # ---- streams
 
@@ -359,7 +325,7 @@ class Pipeline:
     async def _not_a_stream(
         self, attempt: Attempt, translation: Translation, response: UpstreamResponse, kind: bytes, first: bytes
     ) -> UpstreamError:
-        body = first + await self._read(response, _MAX_ERROR_BYTES, cut=True)
+        body = first + await answers.read(response, answers.MAX_ERROR_BYTES, self.buffers, cut=True)
         try:
             translation.answer(attempt.call, attempt.endpoint, body, response.headers)
             raw = b""  # it can be read: that is for nobody else
@@ -417,7 +383,7 @@ class Pipeline:
         """A stream is over: note what it said, let go of the upstream, settle. Gives what the client may hear."""
         if isinstance(error, UpstreamError):
             error.provider = attempt.endpoint.provider.name
-            _conceal(error, leg.secrets)
+            answers.conceal(error, leg.secrets)
             _show(error, attempt, leg.secrets)
         if attempt.outcome is None:
             _note(attempt, stream.summary)
@@ -449,7 +415,7 @@ class Pipeline:
                 unsettled = None
         if call.ended_us is None:
             call.ended_us = call.now_us()
-        call.outcome = _outcome(error)
+        call.outcome = outcome(error)
         if isinstance(error, FairleadError):
             call.error = error
             call.status = call.status or error.status
@@ -464,39 +430,15 @@ class Pipeline:
     def _close(self, attempt: Attempt, error: BaseException | None) -> None:
         if attempt.held:
             attempt.held = self.buffers.recount(attempt.held, 0)
-        attempt.outcome = _outcome(error)
+        attempt.outcome = outcome(error)
         attempt.error = error if isinstance(error, FairleadError) else None
         attempt.ended_us = attempt.call.now_us()
-
-
-def _outcome(error: BaseException | None) -> Outcome:
-    if error is None:
-        return "ok"
-    if isinstance(error, asyncio.CancelledError):
-        return "interrupted" if error.args == (INTERRUPTED,) else "cancelled"
-    return "cancelled" if isinstance(error, ConnectionError | GeneratorExit) else "failed"
-
-
-INTERRUPTED = "the gateway is shutting down"  # the message of a cancellation that is our doing
 
 
 def _note(attempt: Attempt, summary: Summary) -> None:
     # What a provider calls something is kept short.
     attempt.upstream_id, attempt.upstream_model = summary.id and summary.id[:200], summary.model and summary.model[:200]
     attempt.finish_reason, attempt.usage = summary.finish_reason and summary.finish_reason[:200], summary.usage
-
-
-def _too_large(limit: int) -> UpstreamBroken:
-    return UpstreamBroken(f"its answer is larger than {limit} bytes (server.max_response_bytes)")
-
-
-def _secrets(provider: Provider, credential: Credential | None) -> Iterator[str]:
-    """What is sent to `provider` and shall not come back from it."""
-    if credential is not None:
-        yield credential.value
-    for value in provider.headers.values():
-        if len(value) >= _SHORTEST_SECRET:
-            yield value
 
 
 def _request_id(headers: Mapping[bytes, bytes], secrets: Iterable[str]) -> str | None:
@@ -508,11 +450,6 @@ def _request_id(headers: Mapping[bytes, bytes], secrets: Iterable[str]) -> str |
         if secret in told:
             return None
     return told
-
-
-def _conceal(error: UpstreamError, secrets: Iterable[str]) -> None:
-    for secret in secrets:
-        error.hide(secret)
 
 
 def _show(error: UpstreamError, attempt: Attempt, secrets: Iterable[str]) -> None:

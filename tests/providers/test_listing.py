@@ -155,3 +155,22 @@ async def test_lists_are_read_at_once_in_the_background(tmp_path: Path) -> None:
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data":[{"id":"a"},{"id":"b"}]}',
+        b'[{"id":"a"},{"id":"b"}]',
+        b'{"models":[{"name":"models/a","supportedGenerationMethods":[]},{"name":"models/b"}],"nextPageToken":"x"}',
+        b'{"models":[{"name":"a","model":"a","size":1},{"name":"b"}]}',
+    ],
+)
+async def test_lists_are_read_in_the_shapes_of_openai_together_google_and_ollama(tmp_path: Path, body: bytes) -> None:
+    """https://ai.google.dev/api/models#method:-models.list, https://docs.ollama.com/api/tags"""
+    assert await listed(tmp_path, ok(body)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"models":[{"id":"a"}]}', b'{"data":null}', b'{"error":"no"}'])
+async def test_what_is_no_list_leaves_the_last_one(tmp_path: Path, body: bytes) -> None:
+    assert await listed(tmp_path, ok(body)) is None

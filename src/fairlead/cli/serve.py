@@ -88,9 +88,9 @@ async def serve(read: Callable[[], Wishes], config_file: Path | None, *, access_
 
 def edge(house: "House") -> "EdgeServer":
     """The server in front of `house`."""
+    from fairlead.call import INTERRUPTED
     from fairlead.http.server import EdgeServer
     from fairlead.http.tls import Certificate
-    from fairlead.pipeline import INTERRUPTED
 
     settings = house.settings
     return EdgeServer(

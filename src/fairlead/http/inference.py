@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from fairlead.buffers import Buffers
-from fairlead.call import Call, Reply, new_id
+from fairlead.call import INTERRUPTED, Call, Reply, new_id
 from fairlead.errors import (
     FairleadError,
     InternalError,
@@ -26,7 +26,6 @@ from fairlead.http.client import AsgiClient, Client, ClientGone
 from fairlead.http.fields import settle
 from fairlead.http.heartbeat import Heartbeats
 from fairlead.http.identity import identity, request_id
-from fairlead.pipeline import INTERRUPTED
 from fairlead.protocols import Served
 
 _PIECE_BYTES = 256 << 10  # of a whole answer, so that a client that does not read holds no more

@@ -155,6 +155,10 @@ class Wire(Served, Asked, Protocol):
 class CountsServed(Served, Protocol):
     """A format in which clients may ask how many tokens a request has, at an address of its own."""
 
+    def peek_count(self, body: bytes) -> Envelope:
+        """What shall be counted, as `peek` has it."""
+        ...
+
     def decode_count(self, body: bytes) -> Request:
         """What shall be counted; its model is "" where the address tells it. Raises InvalidRequest."""
         ...

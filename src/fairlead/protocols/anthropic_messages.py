@@ -129,8 +129,10 @@ class AnthropicMessages:
     def count_path(self, model: str) -> str:
         return "/messages/count_tokens"
 
+    def peek_count(self, body: bytes) -> Envelope:
+        return self.peek(body)
+
     def decode_count(self, body: bytes) -> Request:
-        self.peek(body)
         return self.decode_request(body)
 
     def encode_count(self, tokens: int) -> bytes:

@@ -158,11 +158,11 @@ class Gemini:
     def count_path(self, model: str) -> str:
         return f"{_address(model)}:countTokens"
 
+    def peek_count(self, body: bytes) -> Envelope:
+        return self.peek(_unwrapped(body))
+
     def decode_count(self, body: bytes) -> Request:
-        """What shall be counted: contents, or a whole request."""
-        fields = envelope.split(body, _KNOWN)
-        asked = fields.get("generateContentRequest", fields.get("generate_content_request", NULL))
-        return self.decode_request(bytes(asked) if given(asked) is not None else body)
+        return self.decode_request(_unwrapped(body))
 
     def encode_count(self, tokens: int) -> bytes:
         return _encode({"totalTokens": tokens})
@@ -198,6 +198,13 @@ def _address(model: str) -> str:
     """A name may say what kind of model it is: "tunedModels/mine"."""
     told = quote(model, safe="/@-._~")
     return f"/{told}" if "/" in told else f"/models/{told}"
+
+
+def _unwrapped(body: bytes) -> bytes:
+    """What shall be counted: contents, or a whole request."""
+    fields = envelope.split(body, _KNOWN)
+    asked = fields.get("generateContentRequest", fields.get("generate_content_request", NULL))
+    return bytes(asked) if given(asked) is not None else body
 
 
 def _bare(model: str) -> str:

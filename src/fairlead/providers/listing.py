@@ -75,7 +75,7 @@ class Listings:
         head = get_head(provider, url, snapshot.credentials.get(provider.name))
         try:
             body = await _body(self._transports[origin.scheme], UpstreamRequest(origin, head, b"", _PATIENCE))
-            return _names(body)
+            return names(body)
         except FairleadError as error:
             log.info("%s gives no list of models: %s", provider.name, error.message)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, those of UTF-8 too
@@ -98,18 +98,18 @@ class Listings:
             log.warning("the lists of models cannot be kept: %s", error)
 
 
-def _names(body: bytes) -> list[str]:
+def names(body: bytes) -> list[str]:
     """What a list names. Raises ValueError, RecursionError."""
     told = _read(body)
     if not isinstance(told, _List):
-        names = [model.id for model in told]
+        found = [model.id for model in told]
     elif told.data is not None:
-        names = [model.id for model in told.data]
+        found = [model.id for model in told.data]
     elif told.models is not None:
-        names = [model.name.removeprefix("models/") for model in told.models]
+        found = [model.name.removeprefix("models/") for model in told.models]
     else:
         raise ValueError("it has neither `data` nor `models`")
-    return [name for name in names if 0 < len(name) <= _LONGEST_NAME][:_MAX_MODELS]
+    return [name for name in found if 0 < len(name) <= _LONGEST_NAME][:_MAX_MODELS]
 
 
 async def _body(transport: Transport, request: UpstreamRequest) -> bytes:

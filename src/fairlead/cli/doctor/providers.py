@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
-import msgspec
 from msgspec import Struct
 
 from fairlead.catalog import Snapshot
 from fairlead.cli.doctor import Finding, counted
 from fairlead.errors import FairleadError
+from fairlead.providers.listing import names
 from fairlead.providers.signing import get_head
 from fairlead.resources import Provider
 from fairlead.upstream import Origin, Timeouts, UpstreamRequest
@@ -44,17 +44,6 @@ class _Answer(Struct, frozen=True):
     date: str
     began: float
     ended: float
-
-
-class _Model(Struct):
-    id: str
-
-
-class _List(Struct):
-    data: list[_Model]
-
-
-_read = msgspec.json.Decoder(_List | list[_Model]).decode  # as providers/listing.py reads them
 
 
 def meet(world: Snapshot, environ: Mapping[str, str]) -> list[Met]:
@@ -145,10 +134,9 @@ async def _lookup(host: str) -> list[Address]:
 def _count(body: bytes) -> int | None:
     """How many models a list names; None if it is none."""
     try:
-        told = _read(body)
+        return len(names(body))
     except (ValueError, RecursionError):
         return None
-    return len(told.data if isinstance(told, _List) else told)
 
 
 def _is_here(host: str) -> bool:
