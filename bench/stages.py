@@ -154,36 +154,47 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
     log = AccessLog(StringIO())
     log.start()
     line = AccessRecord(0, call.id, "POST", "/v1/chat/completions", 200, 1.5, model="lab/mock", endpoint="lab/mock")
-    found = [
-        ("the machine: a thousand turns of a loop in Python", cost(_loop, ROUNDS // 20)),
-        ("make a call, with its id", cost(called)),
-        ("identify: hash the key, look it up", cost(identify)),
-        ("peek: split 1 KB and check its skeleton", cost(lambda: chat.peek(BODY))),
-        ("authorize", cost(lambda: policy.authorize(principal, snapshot.policy, chat, envelope))),
-        ("resolve a known name", cost(lambda: snapshot.resolve("lab/mock", principal))),
-        ("spell the request's body", cost(lambda: passing.request(call, endpoint))),
-        ("spell and sign the request's head", cost(head)),
-        ("read usage of a whole answer", cost(lambda: passing.answer(call, endpoint, _ANSWER, {}))),
-        ("ledger: intend, into the journal", cost(intend)),
-        ("ledger: settle and record, into the journal", cost(record)),
-        ("ledger: count the bytes of an event", cost(lambda: ledger.progress(attempt))),
-        *zip(
-            ("ledger: a call's rows moved to the database, by its thread", "   of that, reading them"),
-            min(moved() for _ in range(3)),
-            strict=True,
-        ),
-        ("TLS to the provider: 1 KB out, 1 KB in", calls.tls(1024, cost)),
-        ("access log line, written", cost(lambda: log.write(line))),
-        ("an event: cut", cost(lambda: cutter.feed(EVENT))),
-        ("an event: look at it, relay", cost(lambda: relayed.feed([EVENT]))),
-        ("an event: decode into words", cost(lambda: decode(EVENT))),
-        ("an event: decode, and tell in the other protocol", cost(lambda: translated.feed([EVENT]))),
-    ]  # fmt: skip
+
+    def table() -> list[tuple[str, float]]:
+        return [
+            ("the machine: a thousand turns of a loop in Python", cost(_loop, ROUNDS // 20)),
+            ("make a call, with its id", cost(called)),
+            ("identify: hash the key, look it up", cost(identify)),
+            ("peek: split 1 KB and check its skeleton", cost(lambda: chat.peek(BODY))),
+            ("authorize", cost(lambda: policy.authorize(principal, snapshot.policy, chat, envelope))),
+            ("resolve a known name", cost(lambda: snapshot.resolve("lab/mock", principal))),
+            ("spell the request's body", cost(lambda: passing.request(call, endpoint))),
+            ("spell and sign the request's head", cost(head)),
+            ("read usage of a whole answer", cost(lambda: passing.answer(call, endpoint, _ANSWER, {}))),
+            ("ledger: intend, into the journal", cost(intend)),
+            ("ledger: settle and record, into the journal", cost(record)),
+            ("ledger: count the bytes of an event", cost(lambda: ledger.progress(attempt))),
+            *zip(
+                ("ledger: a call's rows moved to the database, by its thread", "   of that, reading them"),
+                moved(),
+                strict=True,
+            ),
+            ("TLS to the provider: 1 KB out, 1 KB in", calls.tls(1024, cost)),
+            ("access log line, written", cost(lambda: log.write(line))),
+            ("an event: cut", cost(lambda: cutter.feed(EVENT))),
+            ("an event: look at it, relay", cost(lambda: relayed.feed([EVENT]))),
+            ("an event: decode into words", cost(lambda: decode(EVENT))),
+            ("an event: decode, and tell in the other protocol", cost(lambda: translated.feed([EVENT]))),
+        ]  # fmt: skip
+
+    # Three times, some way apart: a machine has slow moments that outlast one of them.
+    found = [min(rows) for rows in zip(*(table() for _ in range(3)), strict=True)]
     log.close()
     books.close()
-    whole = partial(calls.whole, body=BODY, answer=ANSWER)
+    passes = [await _calls(folder / str(number)) for number in range(3)]
+    return found + [min(rows) for rows in zip(*passes, strict=True)]
+
+
+async def _calls(folder: Path) -> list[tuple[str, float]]:
+    """Whole ones."""
+    folder.mkdir()  # noqa: ASYNC240  # nobody else waits
+    whole = partial(calls.whole, body=BODY, answer=ANSWER, turns=5)
     return [
-        *found,
         (WHOLE, await whole(folder / "whole")),
         ("   with a head that the connection does not know", await whole(folder / "new", known=False)),
         ("   from a page: CORS, and a trusted proxy", await whole(folder / "page", server=_PAGE)),
