@@ -50,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "http": WORDS | {"auth", "buffers", "catalog", "pipeline", "protocols", "writes"},
     "conformance": set(),
     "cli": WORDS | PURE | BACK | {"app", "config", "conformance", "http", "pipeline"},
-    "app": WORDS | PURE | BACK | {"auth", "buffers", "config", "counts", "http", "pipeline", "writes"},
+    "app": WORDS | PURE | BACK | {"auth", "buffers", "config", "counts", "http", "pins", "pipeline", "writes"},
     "__main__": {"cli"},
 }
 

@@ -1,14 +1,17 @@
 """Answers that a provider keeps: a request that goes on from one goes to the provider that has it."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fairlead.errors import InvalidRequest
-from fairlead.pins import Pins
+from fairlead.pins import Owner, Pins
 from fairlead.resources import Endpoint, Principal, Provider
+from fairlead.storage import kept
 from gateway import KEY, Gateway, gateway, raw, request, split
 from misbehaving import Misbehaving, ok
 
@@ -39,6 +42,10 @@ def configured(*servers: tuple[str, Misbehaving], **models: list[str]) -> str:
         f"[models.{name}]\nendpoints = {json.dumps([f'{provider}/there' for provider in providers])}\n"
         for name, providers in models.items()
     )
+
+
+def nowhere(id: str) -> None:
+    """Nothing was written down."""
 
 
 async def ask(running: Gateway, model: str, previous: str | None = None, *, key: str = KEY) -> tuple[int, Any]:
@@ -84,7 +91,35 @@ async def test_an_answer_belongs_to_who_got_it(tmp_path: Path) -> None:
             await ask(running, "m")
             mine = running.house.pipeline.pins
             assert (await ask(running, "m", "resp_a", key=other))[0] == 200  # of the same team
-            assert mine.provider_of("resp_a", Principal("k", "k", frozenset())) == "p0"
+            assert await mine.provider_of("resp_a", Principal("k", "k", frozenset())) == "p0"
+
+
+async def test_what_was_written_down_is_known_after_a_restart(tmp_path: Path) -> None:
+    async with Misbehaving(answer("resp_a")) as first, Misbehaving(answer("resp_b")) as second:
+        config = configured(("openai-responses", first), ("openai-responses", second), both=["p0", "p1"], later=["p1"])
+        async with gateway(tmp_path, config) as running:
+            assert (await ask(running, "later"))[0] == 200
+        async with gateway(tmp_path, config) as running:
+            assert (await ask(running, "both", "resp_b"))[1]["id"] == "resp_b"
+            assert first.requests == []
+            plan = running.house.database.read(f"EXPLAIN QUERY PLAN {kept.FIND}", ("resp_b",))
+            assert "USING INDEX attempts_kept" in str(plan)
+        with closing(sqlite3.connect(tmp_path / "state" / "fairlead.db")) as database:
+            database.execute("UPDATE attempts SET team_id = 'others'")
+            database.commit()
+        async with gateway(tmp_path, config) as running:
+            status, told = await ask(running, "both", "resp_b")
+        assert (status, told["error"]["code"]) == (400, "previous_response_not_found")
+        assert first.requests == []
+
+
+async def test_where_nobody_can_look_it_up_nobody_gets_it(tmp_path: Path) -> None:
+    async with Misbehaving(answer("resp_a")) as server:
+        async with gateway(tmp_path, configured(("openai-responses", server), m=["p0"])) as running:
+            running.house.database.read("DROP TABLE attempts")
+            status, told = await ask(running, "m", "resp_of_long_ago")
+        assert (status, told["error"]["code"]) == (503, "service_unavailable")
+        assert server.requests == []
 
 
 async def test_where_no_provider_keeps_answers_it_is_refused(tmp_path: Path) -> None:
@@ -104,17 +139,29 @@ async def test_a_provider_that_keeps_none_is_passed_over(tmp_path: Path) -> None
         assert chats.requests == []
 
 
-def test_others_hear_that_there_is_no_such_answer() -> None:
-    pins, endpoint = Pins(), Endpoint(Provider("p", {}), "m")
+async def test_others_hear_that_there_is_no_such_answer() -> None:
+    pins, endpoint = Pins(nowhere), Endpoint(Provider("p", {}), "m")
     pins.keep("resp_a", endpoint, Principal("k", "k", frozenset(), team_id="ours"))
-    assert pins.provider_of("resp_a", Principal("other", "other", frozenset(), team_id="ours")) == "p"
+    assert await pins.provider_of("resp_a", Principal("other", "other", frozenset(), team_id="ours")) == "p"
     with pytest.raises(InvalidRequest) as caught:
-        pins.provider_of("resp_a", Principal("k", "k", frozenset(), team_id="theirs"))
+        await pins.provider_of("resp_a", Principal("k", "k", frozenset(), team_id="theirs"))
     assert caught.value.code == "previous_response_not_found"
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    pins, endpoint, mine = Pins(2), Endpoint(Provider("p", {}), "m"), Principal("k", "k", frozenset())
+async def test_what_is_remembered_is_bounded() -> None:
+    pins, endpoint, mine = Pins(nowhere, 2), Endpoint(Provider("p", {}), "m"), Principal("k", "k", frozenset())
     for id in ("a", "b", "c", "", None, "x" * 201):
         pins.keep(id, endpoint, mine)
-    assert [pins.provider_of(id, mine) for id in ("a", "b", "c", "x" * 201)] == [None, "p", "p", None]
+    assert [await pins.provider_of(id, mine) for id in ("a", "b", "c", "x" * 201)] == [None, "p", "p", None]
+
+
+async def test_what_was_looked_up_is_remembered() -> None:
+    asked = []
+
+    def find(id: str) -> tuple[str, Owner]:
+        asked.append(id)
+        return "p", ("default", "default", "default")
+
+    pins, mine = Pins(find), Principal("k", "k", frozenset())
+    assert [await pins.provider_of("a", mine) for _ in range(3)] == ["p", "p", "p"]
+    assert asked == ["a"]

@@ -31,6 +31,7 @@ from fairlead.http.inference import Inference
 from fairlead.http.models import Models
 from fairlead.http.routes import COUNTING, Routes
 from fairlead.http.usage import Usage
+from fairlead.pins import Pins
 from fairlead.pipeline import Pipeline
 from fairlead.protocols import Asked, Served, Wire
 from fairlead.protocols.anthropic_completions import AnthropicCompletions
@@ -52,6 +53,7 @@ from fairlead.providers.simulator import SimulatorTransport
 from fairlead.settings import Media
 from fairlead.storage.deadletters import DeadLetters
 from fairlead.storage.engine import Database, open_database
+from fairlead.storage.kept import KeptAnswers
 from fairlead.storage.keys import KeyStore
 from fairlead.storage.records import Records
 from fairlead.storage.usage import UsageStore
@@ -131,6 +133,7 @@ class House:
         self.reloader = Reloader(config_file, read, self.catalog, settings)
         buffers = Buffers(self.settings.max_buffered_bytes)
         self.fetcher = _fetcher(settings.media, buffers)
+        pins = Pins(KeptAnswers(self._looking_up).find)
         self.pipeline = Pipeline(
             catalog=self.catalog,
             auth=self.auth,
@@ -140,6 +143,7 @@ class House:
             buffers=buffers,
             max_response_bytes=self.settings.max_response_bytes,
             max_event_bytes=self.settings.max_event_bytes,
+            pins=pins,
             fetcher=self.fetcher,
         )
         self.counts = Counts(
@@ -148,7 +152,7 @@ class House:
             wires=WIRES,
             transports=self.transports,
             buffers=buffers,
-            pins=self.pipeline.pins,
+            pins=pins,
             fetcher=self.fetcher,
         )
         self.health = Health({"database": self._database, "ledger": self._ledger}, self.catalog, self.auth)

@@ -100,7 +100,10 @@ class Counts:
         assert call.snapshot is not None
         failures: list[UpstreamError] = []
         unsaid: InvalidRequest | None = None
+        keeper = await self._keeper(call)
         for endpoint in routing.plan(call.route):
+            if keeper not in (None, endpoint.provider.name):
+                continue
             for wire in self._counting(call, endpoint):
                 credential = call.snapshot.credentials.get(endpoint.provider.name)
                 try:
@@ -121,15 +124,17 @@ class Counts:
             raise unsaid
         return None
 
-    def _counting(self, call: Call, endpoint: Endpoint) -> Iterator[CountsAsked]:
-        """What `endpoint` can be asked in, the client's own format first. Only who has an answer can go on from it."""
-        spoken = endpoint.provider.base_urls
+    async def _keeper(self, call: Call) -> str | None:
+        """The one provider that has the answer from which `call` goes on, if that is known."""
         assert call.envelope is not None
         assert call.principal is not None
-        if call.envelope.continues is not None:
-            provider = self.pins.provider_of(call.envelope.continues, call.principal)
-            if provider not in (None, endpoint.provider.name):
-                return
+        if call.envelope.continues is None:
+            return None
+        return await self.pins.provider_of(call.envelope.continues, call.principal)
+
+    def _counting(self, call: Call, endpoint: Endpoint) -> Iterator[CountsAsked]:
+        """What `endpoint` can be asked in, the client's own format first."""
+        spoken = endpoint.provider.base_urls
         for name in sorted(spoken, key=lambda name: name != call.protocol.name):
             wire = self.wires[name]
             if is_counting(wire):

@@ -69,6 +69,7 @@ class Pipeline:
         buffers: Buffers,
         max_response_bytes: int,
         max_event_bytes: int,
+        pins: Pins,
         fetcher: Fetcher | None = None,
     ) -> None:
         """`wires`: protocols by name, spoken with providers. `transports`: by the scheme of a base URL.
@@ -76,8 +77,7 @@ class Pipeline:
         self.catalog, self.auth, self.ledger = catalog, auth, ledger
         self.wires, self.transports, self.buffers = wires, transports, buffers
         self.max_response_bytes, self.max_event_bytes = max_response_bytes, max_event_bytes
-        self.pins = Pins()
-        self.fetcher = fetcher
+        self.pins, self.fetcher = pins, fetcher
         self._legs: dict[tuple[Served, int, bool], _Leg] = {}
         self._world: Snapshot | None = None  # that they are of
 
@@ -108,7 +108,7 @@ class Pipeline:
         legs = self._serving(call, routing.plan(call.route))
         assert call.envelope is not None
         if call.envelope.continues is not None:
-            legs = self._keeping(call, legs, call.envelope.continues)
+            legs = await self._keeping(call, legs, call.envelope.continues)
         failures: list[UpstreamError] = []
         unsaid: list[InvalidRequest] = []  # of endpoints that were not asked: their protocols cannot say it
         for leg in legs:
@@ -138,13 +138,13 @@ class Pipeline:
             for endpoint in endpoints
         ]
 
-    def _keeping(self, call: Call, legs: "list[_Leg]", id: str) -> "list[_Leg]":
+    async def _keeping(self, call: Call, legs: "list[_Leg]", id: str) -> "list[_Leg]":
         """Those of `legs` that may have the answer `id`. Raises InvalidRequest if it is known that none has."""
         keeping = [leg for leg in legs if leg.keeps]
         if not keeping:
             return legs  # which say that they cannot go on from an answer
         assert call.principal is not None
-        provider = self.pins.provider_of(id, call.principal)
+        provider = await self.pins.provider_of(id, call.principal)
         found = [leg for leg in keeping if provider in (None, leg.endpoint.provider.name)]
         if not found:
             raise not_found(id)

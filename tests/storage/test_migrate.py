@@ -46,7 +46,7 @@ def test_a_database_of_a_newer_version_is_left_alone_and_told(tmp_path: Path) ->
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
-    with pytest.raises(InvalidConfig, match=r"schema '9999'.*none beyond '0002'"):
+    with pytest.raises(InvalidConfig, match=r"schema '9999'.*none beyond '0003'"):
         open_database("sqlite:///a.db", tmp_path)
 
 

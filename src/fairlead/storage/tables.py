@@ -11,6 +11,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 metadata = MetaData()
 
+KEPT = "protocol = 'openai-responses'"  # attempts whose provider keeps the answer, for requests that go on from it
+
 
 def _owners() -> list[Column[str]]:
     names = ("organization_id", "team_id", "environment_id", "user_id")
@@ -93,6 +95,7 @@ attempts = Table(
     Column("input_image_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_image_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cost_nano_usd", BigInteger),  # NULL: there was no price
+    Index("attempts_kept", "upstream_id", sqlite_where=text(KEPT)),
     sqlite_with_rowid=False,
 )
 
