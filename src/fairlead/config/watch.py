@@ -50,7 +50,7 @@ class Reloader:
 
         folders = {self.file.absolute().parent, self.file.resolve().parent}
         async for _ in awatch(
-            *folders, recursive=False, debounce=100, step=20, rust_timeout=_LOOK_MS, yield_on_timeout=True
+            *folders, recursive=False, debounce=200, step=100, rust_timeout=_LOOK_MS, yield_on_timeout=True
         ):
             if self._state() not in (None, self._seen):
                 self.reload()
