@@ -97,9 +97,10 @@ def asked(conversation: str, protocol: str) -> bytes:
 
 
 def answered(protocol: str) -> bytes:
-    """The answer as a provider tells it."""
+    """The answer as a provider tells it, head and body."""
     wire = WIRES[protocol]
-    return wire.encode_response(TOLD) if is_inbound(wire) else json.dumps(ANSWERS[protocol]).encode()
+    body = wire.encode_response(TOLD) if is_inbound(wire) else json.dumps(ANSWERS[protocol]).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
 
 async def pairs(
@@ -109,10 +110,8 @@ async def pairs(
     found = []
     for said, client in product(CONVERSATIONS, clients):
         for provider in (client, *(name for name in providers if name != client)):
-            body = answered(provider)
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             micros = await calls.whole(
-                folder / f"{said} {client} {provider}", asked(said, client), head + body,
+                folder / f"{said} {client} {provider}", asked(said, client), answered(provider),
                 path=PATHS[client], protocol=provider, turns=5,
             )  # fmt: skip
             found.append(Pair(said, client, provider, micros))

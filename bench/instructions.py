@@ -1,7 +1,8 @@
 """What a call takes in instructions of the processor: figures that are the same on a busy machine.
 
-`python bench/instructions.py [--keep FOLDER]` runs itself under valgrind's callgrind, which dumps its counts at each
-`getppid`. The kernel's part is not among them. `--keep`: where the dumps shall stay, for `callgrind_annotate`.
+`python bench/instructions.py [--keep FOLDER] [--only WORDS]` runs itself under valgrind's callgrind, which dumps its
+counts at each `getppid`. The kernel's part is not among them. `--keep`: where the dumps shall stay, for
+`callgrind_annotate`. `--only`: of whole calls, those whose name has these words, and nothing else.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from io import StringIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import uvloop
 
 import backlog
 import calls
+import formats
 import stages
 from fairlead.storage.engine import open_database
 from fairlead.storage.records import Records
@@ -56,7 +59,19 @@ class Counter:
         return 0
 
 
-async def count(folder: Path) -> None:
+def translated(folder: Path) -> dict[str, AbstractAsyncContextManager[Callable[[], Awaitable[None]]]]:
+    """Calls of 4 KiB between the formats that have a gate, each behind the same call passed through."""
+    return {
+        f"{said}, {client} to {provider}": calls.calling(
+            folder / f"{said} {client} {provider}", formats.asked(said, client), formats.answered(provider),
+            path=formats.PATHS[client], protocol=provider,
+        )
+        for said, client in product(formats.CONVERSATIONS, formats.GREAT)
+        for provider in (client, *(other for other in formats.GREAT if other != client))
+    }  # fmt: skip
+
+
+async def count(folder: Path, only: str) -> None:
     """All of it, one after the other."""
     gc.freeze()
     gc.set_threshold(10_000, 50, 50)  # as `fairlead serve` has it
@@ -68,14 +83,19 @@ async def count(folder: Path) -> None:
         "a call, its head not known": whole(folder / "new", known=False),
         "a call, with its line in the access log": whole(folder / "logged", access_log=StringIO()),
         "an event": calls.calling(folder / "stream", body=asked, answer=STREAM + 2 * EVENT, more=EVENT),
+        **translated(folder),
     }
     for name, way in ways.items():
+        if only not in name:
+            continue
         async with way as turn:
             for _ in range(calls.WARM):
                 await turn()
             with counter.within(name, TURNS * calls.CLIENTS):
                 for _ in range(TURNS):
                     await turn()
+    if only:
+        return
     for size in (300, 1024, 16 << 10):
         calls.tls(size, lambda work, size=size: counter.of(f"TLS: {size} bytes out and in, {work.__name__}", work))  # type: ignore[misc]
     database = open_database("sqlite:///records.db", folder)
@@ -94,17 +114,18 @@ async def count(folder: Path) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--keep", type=Path)
+    arguments.add_argument("--only", default="")
     arguments.add_argument("--counted", type=Path, help=argparse.SUPPRESS)
     told = arguments.parse_args()
     if told.counted is not None:
-        uvloop.run(count(told.counted))
+        uvloop.run(count(told.counted, told.only))
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         subprocess.run(
             ["valgrind", "--quiet", "--tool=callgrind", "--dump-before=getppid", "--compress-strings=no",
              f"--callgrind-out-file={folder}/dump",
-             sys.executable, __file__, "--counted", str(folder)],
+             sys.executable, __file__, "--counted", str(folder), "--only", told.only],
             env={**os.environ, "PYTHONHASHSEED": "0"}, check=True,
         )  # fmt: skip
         for number, line in enumerate((folder / "names").read_text().splitlines()):
