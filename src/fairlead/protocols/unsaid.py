@@ -34,17 +34,20 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     `says`: which it can, of `_SETTINGS` and "parallel_tool_calls", and of what stands in messages: "name",
     "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature). Its own Opaque is always said.
     """
-    found = foreign(request.extra, protocol)
+    found = foreign(request.extra, protocol) if request.extra else set()
     for name in _others(says):
         value = getattr(request, name)
         if value is not None and value != () and (value or name not in _PENALTIES):
             found.add(name)
     if request.tools:
-        found.update(_of_tools(request, protocol, says))
+        _of_tools(request, protocol, says, found)
     for message in request.messages:
         if message.name is not None and "name" not in says:
             found.add("name")
         for part in message.parts:
+            # Here, so that it costs no call: most parts are texts with nothing beside them.
+            if type(part) is Text and part.cache is None and part.extra is None and not part.citations:
+                continue
             if not is_plain(part):
                 found.update(of_part(part, protocol, says))
     return found
@@ -61,9 +64,12 @@ def is_plain(part: Part) -> bool:
         return part.cache is None and part.extra is None and not part.citations
     if isinstance(part, ToolUse):
         return part.cache is None and part.extra is None
-    return (
-        isinstance(part, ToolResult) and part.cache is None and not part.is_error and all(map(is_plain, part.content))
-    )
+    if not isinstance(part, ToolResult) or part.cache is not None or part.is_error:
+        return False
+    for piece in part.content:  # noqa: SIM110  # `all` would make a generator
+        if not is_plain(piece):
+            return False
+    return True
 
 
 def foreign(extra: dict[str, Opaque], protocol: str) -> set[str]:
@@ -71,23 +77,23 @@ def foreign(extra: dict[str, Opaque], protocol: str) -> set[str]:
     return {name for name, opaque in extra.items() if opaque.protocol != protocol and bytes(opaque.raw) not in _NOTHING}
 
 
-def _of_tools(request: Request, protocol: str, says: frozenset[str]) -> Iterator[str]:
+def _of_tools(request: Request, protocol: str, says: frozenset[str], found: set[str]) -> None:
     told = False
     for tool in request.tools:
         if isinstance(tool, Opaque) and tool.protocol != protocol:
-            yield kind(tool, "tools")
+            found.add(kind(tool, "tools"))
             continue
         told = True
         if isinstance(tool, Tool):
             if tool.extra is not None:
-                yield from _beside(tool.extra, protocol)
+                found.update(_beside(tool.extra, protocol))
             if tool.cache is not None and "cache_control" not in says:
-                yield "cache_control"
+                found.add("cache_control")
     choice = request.tool_choice
-    if request.tools and not told and choice is not None and choice.mode in ("required", "named"):
-        yield "tool_choice"
+    if not told and choice is not None and choice.mode in ("required", "named"):
+        found.add("tool_choice")
     if told and request.parallel_tool_calls is not None and "parallel_tool_calls" not in says:
-        yield "parallel_tool_calls"
+        found.add("parallel_tool_calls")
 
 
 def of_part(part: Part, protocol: str, says: frozenset[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from fairlead.chat import (
     Media,
@@ -19,7 +19,9 @@ from fairlead.chat import (
     Part,
     Reasoning,
     Request,
+    ResponseFormat,
     Text,
+    Thinking,
     Tool,
     ToolResult,
     ToolUse,
@@ -30,119 +32,154 @@ from fairlead.protocols.codecs import anthropic_citations
 from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY
 from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, within
 from fairlead.protocols.envelope import NULL, any_value
-from fairlead.protocols.unsaid import foreign, unsaid
+from fairlead.protocols.unsaid import unsaid
 
 # A wish in words, as a budget of tokens. https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _JSON_ONLY = "Answer with one JSON object and nothing else."
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class _Turn(Struct):
+    role: Literal["user", "assistant"]
+    content: list[Any]
+
+
+class _Body(Struct, omit_defaults=True):
+    model: str
+    max_tokens: int
+    messages: list[_Turn]
+    system: Any = None  # a text, or text blocks
+    tools: list[Any] | None = None
+    tool_choice: dict[str, Any] | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    thinking: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+
+
+_SAMPLING = "temperature", "top_k", "top_p"
+_SAYS = frozenset(
+    {*_SAMPLING, "user", "service_tier", "stop", "response_format", "thinking"}
+    | {"parallel_tool_calls", "cache_control", "is_error"}
+)
+_TIERS = frozenset({"auto", "standard_only"})  # other formats have other words
 
 
 def encode(request: Request, default_max_tokens: int) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
-    system, messages = _split_off_system(request.messages)
+    dropped = unsaid(request, NAME, _SAYS)
+    system, messages = _split_off_system(request.messages, dropped)
     if request.response_format is not None and request.response_format.kind == "json_object":
         system = [*system, Text(_JSON_ONLY)]
-    turns = _turns(messages)
+    turns = _turns(messages, dropped)
     max_tokens = request.max_tokens if request.max_tokens is not None else default_max_tokens
-    thinking = _thinking(request, turns)
-    if thinking is not None and "budget_tokens" in thinking and max_tokens <= thinking["budget_tokens"]:
-        max_tokens += thinking["budget_tokens"]  # the client set no limit
-    tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None]
-    body: dict[str, Any] = {
-        "model": request.model,
-        "max_tokens": max_tokens,
-        "system": _encoded_system(system),
-        "messages": turns,
-        "tools": tools or None,
-        "tool_choice": _encoded_choice(request) if tools else None,
-        "stop_sequences": [text for text in request.stop if text.strip()] or None,
-        "stream": request.stream or None,
-        "thinking": thinking,
-        "output_config": _encoded_output(request),
-        "metadata": {"user_id": request.user} if request.user is not None else None,
-        "service_tier": request.service_tier if request.service_tier in ("auto", "standard_only") else None,
-    }
-    if thinking is None or thinking["type"] == "disabled":  # a model that thinks takes none of these
-        body["temperature"] = None if request.temperature is None else min(max(request.temperature, 0.0), 1.0)
-        body["top_k"], body["top_p"] = request.top_k, request.top_p
-    own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
-    for name in PARTLY.keys() & own.keys() if own else ():  # the same wish, and more
-        body[name] = {**(any_value(own.pop(name)) or {}), **(body[name] or {})} or None
-    told = {name: value for name, value in body.items() if value is not None}
-    return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told))))
+    body = _Body(request.model, max_tokens, turns, _encoded_system(system))
+    if request.thinking is not None:
+        _think(body, request, request.thinking, dropped)
+    if request.tools:
+        body.tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None
+        body.tool_choice = _encoded_choice(request) if body.tools else None
+    if request.stop:
+        body.stop_sequences = [text for text in request.stop if text.strip()] or None
+        if len(body.stop_sequences or ()) < len(request.stop):
+            dropped.add("stop")
+    body.stream = request.stream or None
+    if request.response_format is not None:
+        _shape(body, request.response_format, dropped)
+    if request.user is not None:
+        body.metadata = {"user_id": request.user}
+    if request.service_tier in _TIERS:
+        body.service_tier = request.service_tier
+    elif request.service_tier is not None:
+        dropped.add("service_tier")
+    if body.thinking is None or body.thinking["type"] == "disabled":
+        body.temperature, body.top_k, body.top_p = request.temperature, request.top_k, request.top_p
+        if body.temperature is not None and not 0 <= body.temperature <= 1:
+            body.temperature = min(max(body.temperature, 0.0), 1.0)
+            dropped.add("temperature")
+    else:  # a model that thinks takes none of these
+        dropped.update([name for name in _SAMPLING if getattr(request, name) is not None])
+    told = _with_own(body, request.extra, dropped) if request.extra else body
+    return Encoded(_encode(told), tuple(sorted(dropped)) if dropped else ())
 
 
-_SAYS = frozenset({"user", "stop", "response_format", "parallel_tool_calls", "cache_control", "is_error"})
+def _with_own(body: _Body, extra: dict[str, Opaque], dropped: set[str]) -> dict[str, Any]:
+    """`body` with the fields of `extra` that are this format's."""
+    told = {name: value for name, value in structs.asdict(body).items() if value is not None}
+    own: dict[str, Any] = {name: opaque.raw for name, opaque in extra.items() if opaque.protocol == NAME}
+    for name in PARTLY.keys() & own.keys():  # the same wish, and more
+        whole = {**(any_value(own.pop(name)) or {}), **told.get(name, {})}
+        if whole:
+            told[name] = whole
+            dropped.discard(name)
+    return {**own, **told}
 
 
-def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
-    """What of `request` is not in `told`, or not as it was asked for."""
-    found = unsaid(request, NAME, _SAYS).difference(told)
-    if request.temperature is not None and told.get("temperature", request.temperature) != request.temperature:
-        found.add("temperature")  # beyond what Anthropic allows
-    if request.stop and any(not text.strip() for text in request.stop):
-        found.add("stop")
-    shape = request.response_format
-    if shape is not None and shape.kind == "json_schema" and shape.schema is None:
-        found.add("response_format")
-    if request.extra:
-        found |= foreign(request.extra, NAME)
-    found.update(_unshown(request.messages))
-    return found
+def _split_off_system(messages: Sequence[Message], dropped: set[str]) -> tuple[list[Text], Sequence[Message]]:
+    """The instructions that lead, and everything after them. Of instructions alone, the last are said as the user's.
 
-
-def _unshown(messages: Iterable[Message]) -> list[str]:
-    """Kinds of what stands among instructions that lead, which are words only, and of what a model made besides words:
-    only users may show something.
-
-    https://docs.anthropic.com/en/docs/build-with-claude/vision
+    They are words only; kinds of what else stands among them are `dropped`.
     """
-    found: list[str] = []
-    leading = True
-    for message in messages:
-        leading = leading and message.role in ("system", "developer")
-        if leading or message.role == "assistant":
-            found += [part.kind for part in message.parts if isinstance(part, Media)]
-    return found
-
-
-def _split_off_system(messages: Sequence[Message]) -> tuple[list[Text], Sequence[Message]]:
-    """The instructions that lead, and everything after them. Of instructions alone, the last are said as the user's."""
     texts: list[Text] = []
     for index, message in enumerate(messages):
         if message.role not in ("system", "developer"):
             return texts, messages[index:]
+        said: list[Text] = []
+        for part in message.parts:
+            if isinstance(part, Text):
+                if part.text and not part.text.isspace():
+                    said.append(part)
+            elif isinstance(part, Media):
+                dropped.add(part.kind)
         if index == len(messages) - 1:
             return texts, messages[index:]
-        texts += [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
+        texts += said
     return texts, ()
 
 
 def _encoded_system(texts: Sequence[Text]) -> Any:
+    if len(texts) == 1 and texts[0].cache is None:  # as most are
+        return texts[0].text
     if any(text.cache is not None for text in texts):
         return [_marked({"type": "text", "text": text.text}, text.cache) for text in texts]
     return "\n\n".join(text.text for text in texts) or None
 
 
-def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Users and assistants take turns; a user's turn begins with the results of tools."""
-    turns: list[dict[str, Any]] = []
+def _turns(messages: Iterable[Message], dropped: set[str]) -> list[_Turn]:
+    """Users and assistants take turns; a user's turn begins with the results of tools.
+
+    Only users may show something: kinds of what a model made besides words are `dropped`.
+    https://docs.anthropic.com/en/docs/build-with-claude/vision
+    """
+    turns: list[_Turn] = []
+    mixed = False  # some result follows something else
     for message in messages:
-        role, parts = "user", message.parts
-        if message.role == "assistant":
-            role, parts = "assistant", tuple([part for part in parts if not isinstance(part, Media)])
-        blocks = [block for block in map(encoded_block, parts) if block is not None]
-        if not blocks:
-            continue
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": role, "content": blocks})
-    for turn in turns:
-        if turn["role"] == "user" and len(turn["content"]) > 1:
-            turn["content"].sort(key=lambda block: not _is_result(block))
+        role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
+        last = turns[-1] if turns and turns[-1].role == role else None
+        blocks: list[Any] = [] if last is None else last.content
+        for part in message.parts:
+            if isinstance(part, Media) and role == "assistant":
+                dropped.add(part.kind)
+                continue
+            block = encoded_block(part)
+            if block is None:
+                continue
+            mixed = mixed or (isinstance(part, ToolResult) and bool(blocks) and not _is_result(blocks[-1]))
+            blocks.append(block)
+        if last is None and blocks:
+            turns.append(_Turn(role, blocks))
+    if mixed:
+        for turn in turns:
+            if turn.role == "user":
+                turn.content.sort(key=lambda block: not _is_result(block))
     _without_trailing_space(turns)
     return turns
 
@@ -151,10 +188,10 @@ def _is_result(block: Any) -> bool:
     return isinstance(block, dict) and block["type"] == "tool_result"
 
 
-def _without_trailing_space(turns: list[dict[str, Any]]) -> None:
+def _without_trailing_space(turns: list[_Turn]) -> None:
     """An answer that the model shall go on with may not end in white space."""
-    if turns and turns[-1]["role"] == "assistant":
-        last = turns[-1]["content"][-1]
+    if turns and turns[-1].role == "assistant":
+        last = turns[-1].content[-1]
         if isinstance(last, dict) and last["type"] == "text":
             last["text"] = last["text"].rstrip()
 
@@ -168,27 +205,28 @@ def encoded_block(part: Part) -> Any:
         own = anthropic_citations.own(part.citations) if part.citations else None
         if own:
             block["citations"] = own
-        return _marked(block, part.cache)
-    match part:
-        case Reasoning(protocol=protocol, signature=signature, encrypted=encrypted) if protocol == NAME:
-            if encrypted is not None:
-                return {"type": "redacted_thinking", "data": encrypted}
-            return {"type": "thinking", "thinking": part.text, "signature": signature} if signature else None
-        case ToolUse(id=id, name=name, cache=cache):
-            return _marked({"type": "tool_use", "id": _id(id), "name": name, "input": _input(part)}, cache)
-        case ToolResult(id=id, content=content, is_error=is_error, cache=cache):
-            told: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(id)}
-            blocks = [block for block in map(encoded_block, content) if block is not None]
-            if blocks:
-                told["content"] = blocks
-            if is_error:
-                told["is_error"] = True
-            return _marked(told, cache)
-        case Media():
-            return _encoded_media(part)
-        case Opaque(protocol=protocol, raw=raw) if protocol == NAME:
-            return raw
-    return None
+        return block if part.cache is None else _marked(block, part.cache)
+    if isinstance(part, ToolUse):
+        used = {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part)}
+        return used if part.cache is None else _marked(used, part.cache)
+    if isinstance(part, ToolResult):
+        told: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.id)}
+        blocks = list(filter(None, map(encoded_block, part.content)))
+        if blocks:
+            told["content"] = blocks
+        if part.is_error:
+            told["is_error"] = True
+        return _marked(told, part.cache)
+    if isinstance(part, Reasoning):
+        if part.protocol != NAME:
+            return None
+        if part.encrypted is not None:
+            return {"type": "redacted_thinking", "data": part.encrypted}
+        signed = {"type": "thinking", "thinking": part.text, "signature": part.signature}
+        return signed if part.signature else None
+    if isinstance(part, Media):
+        return _encoded_media(part)
+    return part.raw if part.protocol == NAME else None
 
 
 def _marked(block: dict[str, Any], cache: Raw | None) -> dict[str, Any]:
@@ -200,14 +238,14 @@ _NOT_OF_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 def _id(id: str) -> str:
     """Ids may hold letters, digits, `_` and `-` only."""
-    return _NOT_OF_IDS.sub("_", id)
+    return id if id.isidentifier() and id.isascii() else _NOT_OF_IDS.sub("_", id)
 
 
 def input_of(call: ToolUse) -> Raw | None:
     """The arguments as JSON, None if they are not an object."""
     try:
         arguments = call.arguments.strip().encode() or b"{}"
-        return Raw(arguments) if isinstance(msgspec.json.decode(arguments), dict) else None
+        return Raw(arguments) if isinstance(_decode(arguments), dict) else None
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         return None
 
@@ -267,7 +305,7 @@ def _encoded_tool(tool: Tool | Opaque) -> Any:
     told["input_schema"] = _schema(tool)
     if tool.strict:
         told["strict"] = True
-    return _marked(told, tool.cache)
+    return told if tool.cache is None else _marked(told, tool.cache)
 
 
 class _Typed(Struct):
@@ -305,11 +343,19 @@ def _encoded_choice(request: Request) -> dict[str, Any] | None:
     return told
 
 
-def _thinking(request: Request, turns: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Whether and how much to think; not where Anthropic would refuse it."""
-    wish = request.thinking
-    if wish is None:
-        return None
+def _think(body: _Body, request: Request, wish: Thinking, dropped: set[str]) -> None:
+    """Put into `body` whether, how much and how hard to think."""
+    body.thinking = _thinking(request, wish, body.messages)
+    if body.thinking is None:
+        dropped.add("thinking")
+    elif "budget_tokens" in body.thinking and body.max_tokens <= body.thinking["budget_tokens"]:
+        body.max_tokens += body.thinking["budget_tokens"]  # the client set no limit
+    if wish.adaptive and wish.effort in _EFFORTS:
+        body.output_config = {"effort": wish.effort}
+
+
+def _thinking(request: Request, wish: Thinking, turns: list[_Turn]) -> dict[str, Any] | None:
+    """Whether and how much to think; None where Anthropic would refuse it."""
     if not wish.enabled:
         return {"type": "disabled"}
     if wish.adaptive:  # a model that decides by itself may be made to call a tool, and may have broken off
@@ -325,19 +371,20 @@ def _forces_tool(request: Request) -> bool:
     return bool(request.tools) and request.tool_choice is not None and request.tool_choice.mode in ("required", "named")
 
 
-def _broke_off_thinking(turns: list[dict[str, Any]]) -> bool:
+def _broke_off_thinking(turns: list[_Turn]) -> bool:
     """Results follow a turn that called tools without showing its thought: it must be gone on with as it began."""
-    if len(turns) < 2 or not any(map(_is_result, turns[-1]["content"])):
+    if len(turns) < 2 or not any(map(_is_result, turns[-1].content)):
         return False
-    first = turns[-2]["content"][0]
+    first = turns[-2].content[0]
     return not (isinstance(first, dict) and first["type"] in ("thinking", "redacted_thinking"))
 
 
-def _encoded_output(request: Request) -> dict[str, Any] | None:
-    told: dict[str, Any] = {}
-    wish, shape = request.thinking, request.response_format
-    if wish is not None and wish.adaptive and wish.effort in _EFFORTS:
-        told["effort"] = wish.effort
-    if shape is not None and shape.kind == "json_schema" and shape.schema is not None:
-        told["format"] = {"type": "json_schema", "schema": shape.schema}
-    return told or None
+def _shape(body: _Body, wish: ResponseFormat, dropped: set[str]) -> None:
+    """Put into `body` the schema that its answer shall have."""
+    if wish.kind != "json_schema":
+        return
+    if wish.schema is None:
+        dropped.add("response_format")
+    else:
+        shape = {"type": "json_schema", "schema": wish.schema}
+        body.output_config = {**(body.output_config or {}), "format": shape}
