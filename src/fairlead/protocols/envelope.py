@@ -58,7 +58,7 @@ def read(fields: Mapping[str, Raw], name: str, kind: type[T], *, param: str | No
     `fields` come from `split`, so that they are JSON.
     """
     raw = fields.get(name)
-    if raw is None or raw == NULL:
+    if raw is None or given(raw) is None:
         return None
     decoder = _decoders.get(kind)
     if decoder is None:
@@ -130,7 +130,7 @@ def _names(raw: Raw) -> Iterable[str]:
 
 def given(raw: Raw) -> Raw | None:
     """`raw`, None if it is null. (A struct's field cannot be `Raw | None`: it is Raw, and NULL where it is absent.)"""
-    return None if raw is NULL or raw == NULL else raw
+    return None if raw is NULL or (len(raw) == len(NULL) and raw == NULL) else raw  # to compare costs much
 
 
 def invalid(error: msgspec.ValidationError, param: str) -> InvalidRequest:

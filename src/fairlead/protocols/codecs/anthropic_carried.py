@@ -79,9 +79,10 @@ def extra_of(part: Part) -> Opaque | None:
 
 def opened(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """See `carried.opened`."""
-    if not any([isinstance(part, Reasoning) for part in parts]):
-        return parts
-    return carried.opened(parts, _seal)
+    for part in parts:
+        if isinstance(part, Reasoning):
+            return carried.opened(parts, _seal)
+    return parts
 
 
 def _seal(thought: Reasoning) -> str | None:

@@ -174,35 +174,43 @@ def _decoded(
     tool: Callable[[T, int], Tool | Opaque],
 ) -> Request:
     """`parts` and `tool` give our words for a content and a tool, which stand at a place and have a number there."""
-    output = told.output_config or _Output()
-    if given(fields.get("thread", NULL)) is not None:
+    if "thread" in fields and given(fields["thread"]) is not None:
         raise InvalidRequest(
             "'thread' is not supported by this model's provider: send the whole conversation as 'messages'.",
             param="thread",
             code=anthropic_errors.NO_THREADS,
         )
+    choice, output = told.tool_choice, told.output_config
+    effort = None if output is None else output.effort
+    # So many names at once would make a dict: the first are given by their place.
     return Request(
-        model=told.model,
-        messages=tuple(_messages(told, parts)),
-        tools=tuple([tool(one, index) for index, one in enumerate(told.tools)]) if told.tools else (),
-        tool_choice=_decoded_choice(told.tool_choice),
-        parallel_tool_calls=False if told.tool_choice and told.tool_choice.disable_parallel_tool_use else None,
-        max_tokens=told.max_tokens,
-        temperature=told.temperature,
-        top_p=told.top_p,
-        top_k=told.top_k,
-        stop=tuple(told.stop_sequences or ()),
-        stream=bool(told.stream),
+        told.model, _messages(told, parts),
+        tuple([tool(one, index) for index, one in enumerate(told.tools)]) if told.tools else (),
+        None if choice is None else _decoded_choice(choice),
+        False if choice is not None and choice.disable_parallel_tool_use else None,
+        told.max_tokens, told.temperature, told.top_p, told.top_k,
+        stop=tuple(told.stop_sequences) if told.stop_sequences else (),
+        stream=told.stream is True,
         include_usage=True,
-        response_format=_decoded_format(output.format),
-        thinking=_decoded_thinking(told.thinking, output.effort),
-        user=told.metadata.user_id if told.metadata is not None else None,
+        response_format=None if output is None else _decoded_format(output.format),
+        thinking=_decoded_thinking(told.thinking, effort),
+        user=None if told.metadata is None else told.metadata.user_id,
         service_tier=told.service_tier,
-        extra={name: Opaque(NAME, raw) for name, raw in left_over(fields, _UNDERSTOOD, PARTLY)},
-    )
+        extra=_extra(fields),
+    )  # fmt: skip
 
 
-def _messages(told: _Request[B, Any], parts_of: Callable[[str | list[B], str, int], tuple[Part, ...]]) -> list[Message]:
+def _extra(fields: dict[str, Raw]) -> dict[str, Opaque]:
+    """The fields that our words cannot tell, or not all of."""
+    found: dict[str, Opaque] = {}
+    for name, raw in left_over(fields, _UNDERSTOOD, PARTLY):
+        found[name] = Opaque(NAME, raw)
+    return found
+
+
+def _messages(
+    told: _Request[B, Any], parts_of: Callable[[str | list[B], str, int], tuple[Part, ...]]
+) -> tuple[Message, ...]:
     """Results of tools stand in messages of their own in our words, before what the user says with them."""
     found: list[Message] = []
     if told.system:
@@ -213,13 +221,14 @@ def _messages(told: _Request[B, Any], parts_of: Callable[[str | list[B], str, in
         parts = parts_of(message.content, "messages", index)
         match message.role:
             case "user":
-                results = tuple([part for part in parts if isinstance(part, ToolResult)])
-                if not results:
-                    found.append(Message("user", parts))
-                    continue
-                found.append(Message("tool", results))
-                if len(results) < len(parts):
-                    found.append(Message("user", tuple([part for part in parts if not isinstance(part, ToolResult)])))
+                results: list[Part] = []
+                others: list[Part] = []
+                for part in parts:
+                    (results if isinstance(part, ToolResult) else others).append(part)
+                if results:
+                    found.append(Message("tool", tuple(results)))
+                if others or not results:
+                    found.append(Message("user", tuple(others)))
             case "assistant":
                 found.append(Message("assistant", anthropic_carried.opened(parts)))
             case "system":
@@ -227,18 +236,21 @@ def _messages(told: _Request[B, Any], parts_of: Callable[[str | list[B], str, in
             case role:
                 place = f"messages[{index}].role"
                 raise InvalidRequest(f"'{place}' must be user or assistant, not {role[:40]!r}.", param=place)
-    return found
+    return tuple(found)
 
 
 def _known(content: str | list[_Outer], place: str, index: int) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),) if content else ()
-    return tuple([_result(block) if block.type == "tool_result" else _part(block, _BLOCKS) for block in content])
+    parts: list[Part] = []
+    for block in content:
+        parts.append(_result(block) if block.type == "tool_result" else _part(block, _BLOCKS))
+    return tuple(parts)
 
 
 def _part(block: Block, understood: frozenset[str]) -> Part:
     if block.type == "text" and block.text is not None and block.citations is NULL:
-        return Text(block.text, given(block.cache_control))
+        return Text(block.text, None if block.cache_control is NULL else given(block.cache_control))
     part = part_of(block, NULL) if block.type in understood else None
     if part is None or isinstance(part, Opaque):
         raise _Unread
@@ -249,11 +261,13 @@ def _result(block: _Outer) -> ToolResult:
     content = block.content or ()
     if block.tool_use_id is None or isinstance(content, dict):
         raise _Unread
+    parts: list[Part] = []
     if isinstance(content, str):
-        parts: tuple[Part, ...] = (Text(content),)
+        parts.append(Text(content))
     else:
-        parts = tuple([_part(one, _RESULT_BLOCKS) for one in content])
-    return ToolResult(block.tool_use_id, parts, bool(block.is_error), given(block.cache_control))
+        for one in content:
+            parts.append(_part(one, _RESULT_BLOCKS))
+    return ToolResult(block.tool_use_id, tuple(parts), block.is_error is True, given(block.cache_control))
 
 
 def _known_tool(tool: _Tool, index: int) -> Tool:
@@ -320,7 +334,8 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
 
 
 def _arguments(raw: Raw) -> str:
-    return bytes(given(raw) or b"{}").decode(errors="replace")
+    told = given(raw)
+    return "{}" if told is None else str(told, "utf-8", "replace")
 
 
 def _media(block: Block, raw: Raw) -> Part:
@@ -358,10 +373,8 @@ def _checked_tool(raw: Raw, index: int) -> Tool | Opaque:
     return _tool_of(tool, tool.name, Opaque(NAME, Raw(_encode(others))) if others else None)
 
 
-def _decoded_choice(choice: _Choice | None) -> ToolChoice | None:
+def _decoded_choice(choice: _Choice) -> ToolChoice:
     match choice:
-        case None:
-            return None
         case _Choice(type="auto" | "none" as mode):
             return ToolChoice(mode)
         case _Choice(type="any"):

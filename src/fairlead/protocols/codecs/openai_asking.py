@@ -5,10 +5,11 @@ servers share.
 """
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct, structs
 
 from fairlead.chat import (
     Media,
@@ -30,68 +31,94 @@ from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import openai_calls, openai_citations
 from fairlead.protocols.codecs.openai_thoughts import encoded_thought
 from fairlead.protocols.envelope import typed
-from fairlead.protocols.unsaid import foreign, unsaid
+from fairlead.protocols.unsaid import unsaid
 
 NAME = openai_citations.NAME
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})  # other formats have other words
 _fields = msgspec.json.Decoder(dict[str, Raw])
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Body(Struct, omit_defaults=True):
+    model: str
+    messages: list[dict[str, Any]]
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    user: str | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    stop: tuple[str, ...] | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    response_format: Any = None
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
+
+
+_SAYS = frozenset(
+    "temperature top_p top_k frequency_penalty presence_penalty seed stop user service_tier response_format thinking"
+    " parallel_tool_calls name reasoning detail".split()
+)
 
 
 def encode(request: Request) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
-    own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME and name != "n"}
-    tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None]
+    dropped = unsaid(request, NAME, _SAYS)
     messages: list[dict[str, Any]] = []
     for message in request.messages:
-        messages += _encoded(message)
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": messages,
-        "tools": tools or None,
-        "tool_choice": _encoded_choice(request.tool_choice) if tools else None,
-        "parallel_tool_calls": request.parallel_tool_calls if tools else None,
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "frequency_penalty": request.frequency_penalty,
-        "presence_penalty": request.presence_penalty,
-        "seed": request.seed,
-        "stop": list(request.stop) or None,
-        "stream": request.stream or None,
-        "stream_options": {"include_usage": True} if request.stream else None,
-        "response_format": _encoded_format(request.response_format),
-        "reasoning_effort": _effort(request.thinking),
-        "user": request.user,
-        "service_tier": request.service_tier if request.service_tier in _TIERS else None,
-    }
+        messages += _encoded(message, dropped)
+    body = _Body(
+        request.model, messages, request.max_tokens, request.temperature, request.top_p, request.frequency_penalty,
+        request.presence_penalty, request.seed, request.user,
+    )  # fmt: skip
+    if request.tools:
+        body.tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None
+        if body.tools:
+            body.tool_choice = _encoded_choice(request.tool_choice)
+            body.parallel_tool_calls = request.parallel_tool_calls
+    if request.stop:
+        body.stop = request.stop
+    if request.stream:
+        body.stream, body.stream_options = True, {"include_usage": True}
+    if request.response_format is not None:
+        body.response_format = _encoded_format(request.response_format)
+    if request.thinking is not None:
+        body.reasoning_effort = _effort(request.thinking)
+        if body.reasoning_effort is None and not _is_the_models(request.thinking):
+            dropped.add("thinking")
+    if request.service_tier in _TIERS:
+        body.service_tier = request.service_tier
+    elif request.service_tier is not None:
+        dropped.add("service_tier")
+    if request.top_k is not None:
+        dropped.add("top_k")
+    told = _with_own(body, request, dropped) if request.extra else body
+    return Encoded(_encode(told), tuple(sorted(dropped)) if dropped else ())
+
+
+def _with_own(body: _Body, request: Request, dropped: set[str]) -> dict[str, Any]:
+    """`body` with the request's further fields that are this format's."""
+    own: dict[str, Any] = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
+    own.pop("n", None)
+    if "n" in request.extra:  # our words tell one answer
+        dropped.add("n")
+    if "reasoning" in request.extra:
+        dropped.discard("thinking")
+    told = {name: value for name, value in structs.asdict(body).items() if value is not None}
     if "stream_options" in own and request.stream:
         options: dict[str, Raw] = typed(own["stream_options"], _fields, "stream_options")
-        body["stream_options"] = {**options, "include_usage": True}
+        told["stream_options"] = {**options, "include_usage": True}
     if "reasoning" in own:  # the same wish, and more
-        body["reasoning_effort"] = None
-    if own:  # the request came in this format, where `top_k` is not OpenAI's but many others' word
-        body["top_k"] = request.top_k
-    told = {name: value for name, value in body.items() if value is not None}
-    return Encoded(_encode({**own, **told}), tuple(sorted(_dropped(request, told))))
-
-
-_SAYS = frozenset(
-    "temperature top_p frequency_penalty presence_penalty seed stop user response_format parallel_tool_calls name"
-    " reasoning detail".split()
-)
-
-
-def _dropped(request: Request, told: dict[str, Any]) -> set[str]:
-    found = unsaid(request, NAME, _SAYS).difference(told)
-    if "reasoning_effort" in told or "reasoning" in request.extra or _is_the_models(request.thinking):
-        found.discard("thinking")
-    for message in request.messages:
-        if message.role == "assistant":  # it says words and calls only
-            found.update([part.kind for part in message.parts if isinstance(part, Media)])
-    if "n" in request.extra:  # our words tell one answer
-        found.add("n")
-    return found.union(foreign(request.extra, NAME)) if request.extra else found
+        told.pop("reasoning_effort", None)
+    if own and request.top_k is not None:  # in this format it is not OpenAI's but many others' word
+        told["top_k"] = request.top_k
+        dropped.discard("top_k")
+    return {**own, **told}
 
 
 def _is_the_models(wish: Thinking | None) -> bool:
@@ -99,12 +126,13 @@ def _is_the_models(wish: Thinking | None) -> bool:
     return wish is None or (wish.enabled and wish.effort is None and wish.budget_tokens is None)
 
 
-def _encoded(message: Message) -> Iterable[dict[str, Any]]:
-    if message.role == "tool":
-        return _encoded_results(message.parts)
-    if message.role == "assistant":
-        return _encoded_assistant(message)
+def _encoded(message: Message, dropped: set[str]) -> Iterable[dict[str, Any]]:
+    """An assistant says words and calls only; kinds of what else it made are `dropped`."""
     parts = message.parts
+    if message.role == "tool":
+        return _encoded_results(parts)
+    if message.role == "assistant":
+        return _encoded_assistant(message, dropped)
     if len(parts) == 1 and isinstance(parts[0], Text):  # as nearly all are
         return (_named({"role": message.role, "content": parts[0].text}, message.name),)
     # Results may share a user message with words: they answer the assistant's turn, so they come first.
@@ -123,18 +151,22 @@ def _encoded_results(parts: Iterable[Part]) -> list[dict[str, Any]]:
     for part in parts:
         if not isinstance(part, ToolResult):
             continue
-        text = "\n".join([piece.text for piece in part.content if isinstance(piece, Text)])
-        media = [piece for piece in part.content if isinstance(piece, Media)]
-        if media:
-            text = text or "The result follows in the next message."
-            shown += media
+        pieces = part.content
+        if len(pieces) == 1 and isinstance(pieces[0], Text):  # as nearly all are
+            text = pieces[0].text
+        else:
+            text = "\n".join([piece.text for piece in pieces if isinstance(piece, Text)])
+            media = [piece for piece in pieces if isinstance(piece, Media)]
+            if media:
+                text = text or "The result follows in the next message."
+                shown += media
         told.append({"role": "tool", "tool_call_id": part.id, "content": text})
     if shown:
         told.append({"role": "user", "content": _encoded_content(shown)})
     return told
 
 
-def _encoded_assistant(message: Message) -> Iterable[dict[str, Any]]:
+def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str, Any]]:
     texts: list[Text] = []
     thought = ""
     sealed: list[Reasoning] = []  # another provider's signature would be refused; our own: this one knows the field
@@ -151,6 +183,8 @@ def _encoded_assistant(message: Message) -> Iterable[dict[str, Any]]:
                 thought += part.text
             elif part.protocol == NAME:
                 sealed.append(part)
+        elif isinstance(part, Media):
+            dropped.add(part.kind)
         elif isinstance(part, Opaque) and part.protocol == NAME:
             own: dict[str, Raw] = typed(part.raw, _fields, "messages")
             if "type" not in own:
@@ -169,10 +203,12 @@ def _encoded_assistant(message: Message) -> Iterable[dict[str, Any]]:
         told["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(sealed)]
     if calls:
         told["tool_calls"] = calls
-    annotations = openai_citations.own(texts)
-    if annotations:
+    if any(map(_citations, texts)) and (annotations := openai_citations.own(texts)):
         told["annotations"] = annotations
     return (told,)
+
+
+_citations = attrgetter("citations")
 
 
 def _named(told: dict[str, Any], name: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/chat/create, with the additions f
 servers share: `reasoning_content`, `reasoning`, `reasoning_details`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -200,83 +200,76 @@ def _decoded(fields: dict[str, Raw], told: _Request[Any, Any, Any]) -> Request:
     if told.n is not None and told.n < 1:
         raise InvalidRequest("'n' must be at least 1.", param="n")
     tools, choice = _tools(told)
+    most = told.max_completion_tokens if told.max_completion_tokens is not None else told.max_tokens
+    stop, usage = told.stop, told.stream_options
+    # So many names at once would make a dict: the first are given by their place.
     return Request(
-        model=told.model,
-        messages=tuple(_messages(told.messages)),
-        tools=tools,
-        tool_choice=choice,
-        parallel_tool_calls=told.parallel_tool_calls,
-        max_tokens=told.max_completion_tokens if told.max_completion_tokens is not None else told.max_tokens,
-        temperature=told.temperature,
-        top_p=told.top_p,
-        top_k=told.top_k,
-        frequency_penalty=told.frequency_penalty,
-        presence_penalty=told.presence_penalty,
-        seed=told.seed,
-        stop=(told.stop,) if isinstance(told.stop, str) else tuple(told.stop or ()),
-        stream=bool(told.stream),
-        include_usage=told.stream_options is not None and bool(told.stream_options.include_usage),
-        response_format=_format(told.response_format),
+        told.model, _messages(told.messages), tools, choice, told.parallel_tool_calls, most, told.temperature,
+        told.top_p, told.top_k, told.frequency_penalty, told.presence_penalty, told.seed,
+        stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
+        stream=told.stream is True,
+        include_usage=usage is not None and usage.include_usage is True,
+        response_format=None if told.response_format is None else _format(told.response_format),
         thinking=_thinking(told),
         user=told.user,
         service_tier=told.service_tier,
-        extra={name: Opaque(NAME, raw) for name, raw in _extra(fields, told, choice)},
-    )
+        extra=_extra(fields, told, choice),
+    )  # fmt: skip
 
 
-def _extra(
-    fields: dict[str, Raw], told: _Request[Any, Any, Any], choice: ToolChoice | None
-) -> Iterator[tuple[str, Raw]]:
+def _extra(fields: dict[str, Raw], told: _Request[Any, Any, Any], choice: ToolChoice | None) -> dict[str, Opaque]:
     """The fields that our words cannot tell, or not all of."""
-    yield from left_over(fields, _UNDERSTOOD, _PARTLY)
+    found: dict[str, Opaque] = {}
+    for name, raw in left_over(fields, _UNDERSTOOD, _PARTLY):
+        found[name] = Opaque(NAME, raw)
     if told.n is not None and told.n > 1:
-        yield "n", fields["n"]
-    if choice is None and bytes(fields.get("tool_choice", NULL))[:1] == b"{":  # of a kind that only this format knows
-        yield "tool_choice", fields["tool_choice"]
+        found["n"] = Opaque(NAME, fields["n"])
+    if choice is None and "tool_choice" in fields and bytes(fields["tool_choice"])[:1] == b"{":
+        found["tool_choice"] = Opaque(NAME, fields["tool_choice"])  # of a kind that only this format knows
+    return found
 
 
-def _messages(messages: list[_Message[Any, Any]]) -> list[Message]:
+def _messages(messages: list[_Message[Any, Any]]) -> tuple[Message, ...]:
     """Neighbouring results of tools share one message."""
     found: list[Message] = []
     results: list[Part] = []
     for index, message in enumerate(messages):
-        place = f"messages[{index}]"
         role = message.role
         if role == "tool" or role == "function":
-            results.append(_result(message, place))
+            results.append(_result(message, index))
             continue
         if results:
             found.append(Message("tool", tuple(results)))
             results = []
         match role:
-            case "system" | "developer" | "user":
-                found.append(Message(role, _content(message.content, place), message.name))
+            case "user" | "system" | "developer":
+                found.append(Message(role, _content(message.content, index), message.name))
             case "assistant":
-                found.append(Message("assistant", _said(message, place), message.name))
+                found.append(Message("assistant", _said(message, index), message.name))
             case _:
-                told = f"'{place}.role' must be system, developer, user, assistant or tool, not {role[:40]!r}."
-                raise InvalidRequest(told, param=f"{place}.role")
+                place = f"messages[{index}].role"
+                told = f"'{place}' must be system, developer, user, assistant or tool, not {role[:40]!r}."
+                raise InvalidRequest(told, param=place)
     if results:
         found.append(Message("tool", tuple(results)))
-    return found
+    return tuple(found)
 
 
-def _result(message: _Message[Any, Any], place: str) -> ToolResult:
+def _result(message: _Message[Any, Any], index: int) -> ToolResult:
     id = message.tool_call_id or (message.name if message.role == "function" else None)
     if not id:
-        raise InvalidRequest(
-            f"'{place}.tool_call_id' is missing: it names the call it answers.", param=f"{place}.tool_call_id"
-        )
-    return ToolResult(id, _content(message.content, place))
+        place = f"messages[{index}].tool_call_id"
+        raise InvalidRequest(f"'{place}' is missing: it names the call it answers.", param=place)
+    return ToolResult(id, _content(message.content, index))
 
 
-def _said(message: _Message[Any, Any], place: str) -> tuple[Part, ...]:
+def _said(message: _Message[Any, Any], index: int) -> tuple[Part, ...]:
     """An assistant's turn, what was carried with it put back where it was."""
     thought = message.reasoning_content or message.reasoning
     parts: list[Part] = []
     if thought or message.reasoning_details:
-        parts += thoughts(message.reasoning_details, thought, place)
-    said = _content(message.content, place)
+        parts += thoughts(message.reasoning_details, thought, f"messages[{index}]")
+    said = _content(message.content, index)
     if message.refusal:
         said = (*said, Text(message.refusal))
     parts += said if message.annotations is NULL else _with_citations(said, message.annotations)
@@ -284,8 +277,8 @@ def _said(message: _Message[Any, Any], place: str) -> tuple[Part, ...]:
         parts += [part for part in openai_images.decode(message.images) if isinstance(part, Media)]
     if message.audio is not NULL and bytes(message.audio)[:1] == b"{":
         parts.append(Opaque(NAME, Raw(b'{"audio":%b}' % bytes(message.audio))))
-    for index, told in enumerate(message.tool_calls or ()):
-        parts.append(_tool_use(told, f"{place}.tool_calls[{index}]"))
+    for number, told in enumerate(message.tool_calls or ()):
+        parts.append(_tool_use(told, index, number))
     if message.function_call is not None:
         called = message.function_call
         parts.append(ToolUse(called.name, called.name, called.arguments or "{}"))
@@ -304,26 +297,24 @@ _part = msgspec.json.Decoder(_Part)
 _tool = msgspec.json.Decoder(_Tool)
 
 
-def _tool_use(told: Raw | _Call, place: str) -> Part:
-    call: _Call = told if isinstance(told, _Call) else typed(told, _call, place)
+def _tool_use(told: Raw | _Call, message: int, number: int) -> Part:
+    call: _Call
+    call = told if isinstance(told, _Call) else typed(told, _call, f"messages[{message}].tool_calls[{number}]")
     if call.function is None:
         return Opaque(NAME, _raw(told))
     if not call.id:
-        raise InvalidRequest(f"'{place}.id' is missing.", param=f"{place}.id")
-    return ToolUse(
-        call.id,
-        call.function.name,
-        call.function.arguments or "{}",
-        extra=None if call.extra_content is NULL else openai_calls.decode(call.extra_content),
-    )
+        place = f"messages[{message}].tool_calls[{number}].id"
+        raise InvalidRequest(f"'{place}' is missing.", param=place)
+    extra = None if call.extra_content is NULL else openai_calls.decode(call.extra_content)
+    return ToolUse(call.id, call.function.name, call.function.arguments or "{}", None, extra)
 
 
-def _content(content: str | list[Any] | None, place: str) -> tuple[Part, ...]:
+def _content(content: str | list[Any] | None, message: int) -> tuple[Part, ...]:
     if not content:
         return ()
     if isinstance(content, str):
         return (Text(content),)
-    return tuple([_decoded_part(told, f"{place}.content[{index}]") for index, told in enumerate(content)])
+    return tuple([_decoded_part(told, f"messages[{message}].content[{index}]") for index, told in enumerate(content)])
 
 
 def _decoded_part(told: Raw | _Part, place: str) -> Part:
@@ -361,37 +352,40 @@ def _tools(told: _Request[Any, Any, Any]) -> tuple[tuple[Tool | Opaque, ...], To
     tools: list[Tool | Opaque] = []
     for index, one in enumerate(told.tools or ()):
         tool: _Tool = one if isinstance(one, _Tool) else typed(one, _tool, f"tools[{index}]")
-        if tool.type == "function" and tool.function is None:
+        if tool.function is not None:
+            tools.append(_declared(tool.function, given(tool.cache_control)))
+        elif tool.type != "function":
+            tools.append(Opaque(NAME, _raw(one)))
+        else:
             raise InvalidRequest(f"'tools[{index}].function' is missing.", param=f"tools[{index}].function")
-        tools.append(
-            _declared(tool.function, given(tool.cache_control))
-            if tool.function is not None
-            else Opaque(NAME, _raw(one))
-        )
-    tools += [_declared(function, None) for function in told.functions or ()]
+    for function in told.functions or ():
+        tools.append(_declared(function, None))
     choice = told.tool_choice if told.tool_choice is not None else told.function_call
+    return tuple(tools), None if choice is None else _tool_choice(choice)
+
+
+def _tool_choice(choice: str | _Named | _Choice) -> ToolChoice | None:
+    """None for one of a kind that only this format knows."""
     match choice:
-        case None:
-            return tuple(tools), None
         case "auto" | "none" | "required":
-            return tuple(tools), ToolChoice(choice)
+            return ToolChoice(choice)
         case "any":  # the others' word for "required"
-            return tuple(tools), ToolChoice("required")
+            return ToolChoice("required")
         case str():
             raise InvalidRequest("'tool_choice' must be auto, none, required or an object.", param="tool_choice")
         case _Named(name=name):
-            return tuple(tools), ToolChoice("named", name)
+            return ToolChoice("named", name)
         case _Choice(function=function, name=name):
             named = function.name if function is not None else name
-            return tuple(tools), ToolChoice("named", named) if named else None
+            return ToolChoice("named", named) if named else None
 
 
 def _declared(function: _Declaration, cache: Raw | None) -> Tool:
     return Tool(function.name, function.description, given(function.parameters), function.strict, cache)
 
 
-def _format(told: _Format | None) -> ResponseFormat | None:
-    if told is None or told.type == "text":
+def _format(told: _Format) -> ResponseFormat | None:
+    if told.type == "text":
         return None
     if told.type == "json_object":
         return ResponseFormat("json_object")
