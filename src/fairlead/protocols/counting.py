@@ -21,7 +21,7 @@ from msgspec import Meta, Raw, Struct, defstruct
 from msgspec.structs import astuple
 
 from fairlead.chat import Usage
-from fairlead.protocols.envelope import NULL
+from fairlead.protocols.envelope import given
 
 Stands = Literal[
     "total",  # it is a total
@@ -257,7 +257,7 @@ class Counting:
 
         None where it tells neither input nor output. Never raises.
         """
-        if raw == NULL:  # as most chunks of a stream
+        if given(raw) is None:  # as most chunks of a stream
             return None
         try:
             return self._words(self._decode(raw))

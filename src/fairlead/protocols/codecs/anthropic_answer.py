@@ -45,7 +45,7 @@ _TOLD: dict[FinishReason | None, str] = {
     "content_filter": "refusal", "pause": "pause_turn",
 }  # fmt: skip
 COUNTING = counting.COUNTING[NAME]
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 
 # What is held takes more memory than it had bytes on the wire: this much, roughly.
 _BLOCK_BYTES = 1000  # beside what an open block began with, here and where it is told
@@ -54,20 +54,31 @@ _VALUE_TIMES = 24  # as many as bytes of JSON that is not only texts: `{}` takes
 _EVENT_BYTES = 300  # beside what is told by an event that waits
 
 
-def _encoded_usage(usage: Usage | None) -> dict[str, Any]:
+class _Creation(Struct):
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
+class _OutputDetails(Struct):
+    thinking_tokens: int
+
+
+class _Usage(Struct):
+    input_tokens: int
+    cache_creation_input_tokens: int
+    cache_read_input_tokens: int
+    cache_creation: _Creation
+    output_tokens: int
+    output_tokens_details: _OutputDetails
+
+
+def _encoded_usage(usage: Usage | None) -> _Usage:
     usage = usage or Usage()
-    creation = {
-        "ephemeral_5m_input_tokens": usage.cache_write_tokens - usage.cache_write_1h_tokens,
-        "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
-    }
-    return {
-        "input_tokens": max(usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens, 0),
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-        "cache_read_input_tokens": usage.cached_tokens,
-        "cache_creation": creation,
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
-    }
+    written, kept, cached = usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.cached_tokens
+    return _Usage(
+        max(usage.input_tokens - cached - written, 0), written, cached, _Creation(written - kept, kept),
+        usage.output_tokens, _OutputDetails(usage.reasoning_tokens),
+    )  # fmt: skip
 
 
 class Message(Struct):
@@ -162,37 +173,51 @@ def part(raw: Raw) -> Part:
 
     A thought is this format's, be its signature here or still to come.
     """
-    if not bytes(raw).startswith(b"{"):
-        raise UpstreamBroken("a block of its answer is not an object")
     try:
         told = part_of(_block.decode(raw), raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, FairleadError):
+        if not bytes(raw).startswith(b"{"):
+            raise UpstreamBroken("a block of its answer is not an object") from None
         return Opaque(NAME, raw)
     return structs.replace(told, protocol=NAME) if isinstance(told, Reasoning) else told
 
 
+class _Told(Struct):
+    id: str
+    type: str
+    role: str
+    model: str
+    content: list[Any]
+    stop_reason: str
+    stop_sequence: str | None
+    usage: _Usage
+
+
 def encode(response: Response) -> bytes:
+    reason, usage = _TOLD.get(response.finish_reason, "end_turn"), _encoded_usage(response.usage)
     return _encode(
-        {
-            "id": response.id,
-            "type": "message",
-            "role": "assistant",
-            "model": response.model,
-            "content": list(_blocks(response)),
-            "stop_reason": _TOLD.get(response.finish_reason, "end_turn"),
-            "stop_sequence": response.stop_sequence,
-            "usage": _encoded_usage(response.usage),
-        }
-    )
+        _Told(
+            response.id, "message", "assistant", response.model, _blocks(response), reason, response.stop_sequence,
+            usage,
+        )
+    )  # fmt: skip
 
 
-def _blocks(response: Response) -> Iterator[Any]:
+def _blocks(response: Response) -> list[Any]:
+    """What there is to show: no empty texts, and nothing that only another format knows."""
+    blocks: list[Any] = []
     for part in response.parts:
-        if not _is_silent(part):
-            carried = anthropic_carried.beside(anthropic_carried.extra_of(part))
+        block = _shown(part)
+        if block is None or (isinstance(part, Text) and not part.text):
+            continue
+        if isinstance(part, Text | ToolUse) and part.extra is not None:
+            carried = anthropic_carried.beside(part.extra)
             if carried is not None:
-                yield carried
-            yield _whole(part, response)
+                blocks.append(carried)
+        if isinstance(part, ToolUse):
+            block["input"] = _input(part, cut=response.finish_reason == "length")
+        blocks.append(block)
+    return blocks
 
 
 def _is_shown(thought: Reasoning) -> bool:
@@ -207,25 +232,15 @@ def _shown(part: Part) -> Any:
         signature = anthropic_carried.signature(part, part.signature)
         return {"type": "thinking", "thinking": part.text, "signature": signature}
     if isinstance(part, Text):
-        citations = [told for told in map(anthropic_citations.encode, part.citations) if told is not None]
+        citations: list[Any] = []
+        if part.citations:
+            citations = [told for told in map(anthropic_citations.encode, part.citations) if told is not None]
         return {"type": "text", "text": part.text, "citations": citations or None}
     if isinstance(part, ToolUse):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
     if isinstance(part, Media):
         return anthropic_carried.upload(part)
     return encoded_block(part)
-
-
-def _is_silent(part: Part) -> bool:
-    """Whether there is nothing to show: another format's knowledge, or an empty text."""
-    return _shown(part) is None or (isinstance(part, Text) and not part.text)
-
-
-def _whole(part: Part, response: Response) -> Any:
-    block = _shown(part)
-    if isinstance(part, ToolUse):
-        block["input"] = _input(part, cut=response.finish_reason == "length")
-    return block
 
 
 def _input(call: ToolUse, *, cut: bool) -> Raw:

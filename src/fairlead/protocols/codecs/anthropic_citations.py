@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Citation, Opaque
+from fairlead.protocols.envelope import given
 
 NAME = "anthropic-messages"
 _SEARCH_RESULT = "search_result_location"
@@ -33,7 +34,7 @@ _citation = msgspec.json.Decoder(_Citation)
 
 def decode(raw: Raw) -> tuple[Citation, ...]:
     """Citations beside a text; in a request the field may also be a wish, which is an object."""
-    if bytes(raw)[:1] != b"[":
+    if given(raw) is None or bytes(raw)[:1] != b"[":
         return ()
     return tuple(map(decode_one, _list.decode(raw)))
 

@@ -46,7 +46,8 @@ _REASONS: dict[str, FinishReason] = {
 _TOLD: dict[FinishReason | None, str] = {
     "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter", "refusal": "content_filter",
 }  # fmt: skip
-_encode = msgspec.json.encode
+_ERROR = Raw(b'"error"')
+_encode = msgspec.json.Encoder().encode
 _CALL_BYTES = 1000  # that a call takes in memory until the stream ends, beside its id
 _CITATION_BYTES = 400  # that a citation takes beside its texts
 _PIECE_BYTES = 60  # beside a piece of arguments that waits
@@ -119,7 +120,7 @@ def _understood(payload: bytes, what: str) -> _Answer:
         raise UpstreamBroken(f"{what} is not JSON") from None
     if given(answer.error) is not None:
         raise openai_errors.from_stream(answer.error)
-    if bytes(answer.object) == b'"error"':
+    if answer.object == _ERROR:
         raise openai_errors.from_stream(payload)
     return answer
 
@@ -164,7 +165,8 @@ def _reason(told: str | None, *, refused: bool) -> FinishReason | None:
 
 
 def _said(message: _Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
-    yield from _thoughts(message)
+    if message.reasoning_details or message.reasoning_content or message.reasoning:
+        yield from _thoughts(message)
     thought = _thought_in(message.content)
     if thought:
         yield Reasoning(thought)
@@ -240,39 +242,65 @@ def _new_call_id() -> str:
     return f"call_{os.urandom(12).hex()}"
 
 
+class _ToldMessage(Struct, omit_defaults=True):
+    role: str
+    content: str | None
+    refusal: str | None
+    annotations: list[Any] | None = None
+    images: list[Any] | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[Any] | None = None
+    tool_calls: list[Any] | None = None
+
+
+class _ToldChoice(Struct):
+    index: int
+    message: _ToldMessage
+    logprobs: None
+    finish_reason: str
+
+
+class _Told(Struct, omit_defaults=True):
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: tuple[_ToldChoice]
+    usage: openai_usage.Told | None = None
+
+
 def encode(response: Response) -> bytes:
-    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
-    texts = [part for part in response.parts if isinstance(part, Text)]
+    message = _ToldMessage("assistant", None, None)
+    texts: list[Text] = []
+    kept: list[Opaque] = []  # what other formats keep beside texts
+    reasoning: list[Reasoning] = []
+    images: list[Any] = []
+    calls: list[Any] = []
+    for part in response.parts:
+        if isinstance(part, Text):
+            texts.append(part)
+            if part.extra is not None and part.extra.protocol != openai_calls.NAME:
+                kept.append(part.extra)
+        elif isinstance(part, ToolUse):
+            calls.append(openai_calls.encoded_call(part, carry=True))
+        elif isinstance(part, Reasoning):
+            reasoning.append(part)
+        elif isinstance(part, Media) and openai_images.is_shown(part):
+            images.append(openai_images.encode(part))
     if texts:
-        message["content"] = "".join(part.text for part in texts)
-    annotations = openai_citations.encoded(texts)
-    if annotations:
-        message["annotations"] = annotations
-    drawn = [part for part in response.parts if isinstance(part, Media) and openai_images.is_shown(part)]
-    images = [openai_images.encode(part) for part in drawn]
-    if images:
-        message["images"] = images
-    reasoning = [part for part in response.parts if isinstance(part, Reasoning)]
-    kept = [part.extra for part in texts if part.extra is not None and part.extra.protocol != openai_calls.NAME]
+        message.content = texts[0].text if len(texts) == 1 else "".join([part.text for part in texts])
+        message.annotations = openai_citations.encoded(texts) or None
+    message.images, message.tool_calls = images or None, calls or None
     if reasoning:
-        message["reasoning_content"] = "".join(part.text for part in reasoning)
-    if kept or any(part.protocol is not None for part in reasoning):  # all or none: who reads details reads them only
+        message.reasoning_content = "".join([part.text for part in reasoning])
+    # All or none: who reads details reads them only.
+    if kept or (reasoning and any(part.protocol is not None for part in reasoning)):
         told = [encoded_thought(part, index) for index, part in enumerate(reasoning)]
-        message["reasoning_details"] = [*told, *(encoded_seal(extra, len(told) + n) for n, extra in enumerate(kept))]
-    calls = [openai_calls.encoded_call(part, carry=True) for part in response.parts if isinstance(part, ToolUse)]
-    if calls:
-        message["tool_calls"] = calls
-    reason = _TOLD.get(response.finish_reason, "stop")
-    answer = {
-        "id": response.id,
-        "object": "chat.completion",
-        "created": response.created or int(time.time()),
-        "model": response.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-    }
-    if response.usage is not None:
-        answer["usage"] = openai_usage.encode(response.usage)
-    return _encode(answer)
+        message.reasoning_details = [*told, *(encoded_seal(extra, len(told) + n) for n, extra in enumerate(kept))]
+    choice = _ToldChoice(0, message, None, _TOLD.get(response.finish_reason, "stop"))
+    created = response.created or int(time.time())
+    usage = openai_usage.encode(response.usage)
+    return _encode(_Told(response.id, "chat.completion", created, response.model, (choice,), usage))
 
 
 # ---- streams

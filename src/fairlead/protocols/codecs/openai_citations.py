@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from fairlead.chat import Citation, Opaque, Text
+from fairlead.protocols.envelope import NULL
 
 NAME = "openai-chat"
 
@@ -34,7 +35,7 @@ _annotation = msgspec.json.Decoder(_Annotation)
 
 def decode(annotations: Raw) -> tuple[Citation, ...]:
     """What stands in `annotations`; nothing where it is no list. Places count from the beginning of the content."""
-    if bytes(annotations)[:1] != b"[":
+    if annotations is NULL or bytes(annotations)[:1] != b"[":
         return ()
     try:
         return tuple(map(_citation, _list.decode(annotations)))
@@ -56,6 +57,8 @@ def sources(citations: Raw, search_results: Raw) -> tuple[Citation, ...]:
 
     https://docs.perplexity.ai/api-reference/chat-completions-post and https://docs.x.ai/docs/guides/live-search
     """
+    if citations is NULL:
+        return ()
     try:
         addresses = _addresses.decode(citations)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -138,7 +141,8 @@ def encoded(texts: Sequence[Text]) -> list[Any]:
     told: list[Any] = []
     begin = 0
     for text in texts:
-        told += encode(text.citations, begin, len(text.text))
+        if text.citations:
+            told += encode(text.citations, begin, len(text.text))
         begin += len(text.text)
     return told
 

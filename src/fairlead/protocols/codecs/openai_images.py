@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Media, Opaque, Part
+from fairlead.protocols.envelope import NULL
 
 NAME = "openai-chat"
 
@@ -29,7 +30,7 @@ _DATA = re.compile(r"data:([\w.+/-]+);base64,", re.ASCII)
 
 def decode(told: Raw) -> list[Part]:
     """What stands in `images`; nothing where it is no list. One of a shape that we do not know is Opaque."""
-    if bytes(told)[:1] != b"[":
+    if told is NULL or bytes(told)[:1] != b"[":
         return []
     try:
         return list(map(_image, _raws.decode(told)))
