@@ -19,14 +19,14 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_use", "content_filter", "refusal", "pause", "stop_sequence"]
 
 
-class Opaque(Struct, frozen=True, tag="opaque"):
+class Opaque(Struct, frozen=True, gc=False, tag="opaque"):
     """Something only one format knows. It goes back to `protocol` as it came, and to no other."""
 
     protocol: str  # the format's name, "anthropic-messages"
     raw: Raw  # the JSON value as it stood there
 
 
-class Citation(Struct, frozen=True):
+class Citation(Struct, frozen=True, gc=False):
     """Where something that a text says stands. `raw` is all of it, for the format that told it."""
 
     url: str | None = None
@@ -37,7 +37,7 @@ class Citation(Struct, frozen=True):
     raw: Opaque | None = None
 
 
-class Text(Struct, frozen=True, tag="text"):
+class Text(Struct, frozen=True, gc=False, tag="text"):
     """Words, said by either side."""
 
     text: str
@@ -46,7 +46,7 @@ class Text(Struct, frozen=True, tag="text"):
     extra: Opaque | None = None  # what its format keeps beside the text, besides citations (a thought's signature)
 
 
-class Reasoning(Struct, frozen=True, tag="reasoning"):
+class Reasoning(Struct, frozen=True, gc=False, tag="reasoning"):
     """What a model thought before it spoke; with its signature it can be shown to the same provider again."""
 
     text: str = ""
@@ -55,7 +55,7 @@ class Reasoning(Struct, frozen=True, tag="reasoning"):
     protocol: str | None = None  # whose signature or cipher it is; None: plain text
 
 
-class ToolUse(Struct, frozen=True, tag="tool_use"):
+class ToolUse(Struct, frozen=True, gc=False, tag="tool_use"):
     """A model asks for a tool. `arguments` is JSON text, "{}" where there are none."""
 
     id: str
@@ -65,7 +65,7 @@ class ToolUse(Struct, frozen=True, tag="tool_use"):
     extra: Opaque | None = None  # what its format keeps beside it (a thought's signature)
 
 
-class ToolResult(Struct, frozen=True, tag="tool_result"):
+class ToolResult(Struct, frozen=True, gc=False, tag="tool_result"):
     """What the tool gave. `content` holds Text, Media and Opaque parts."""
 
     id: str  # of the ToolUse it answers
@@ -74,7 +74,7 @@ class ToolResult(Struct, frozen=True, tag="tool_result"):
     cache: Raw | None = None
 
 
-class Media(Struct, frozen=True, tag="media"):
+class Media(Struct, frozen=True, gc=False, tag="media"):
     """An image, a document, a sound or a film: exactly one of `data`, `url`, `file_id` and `text` is there."""
 
     kind: Literal["image", "document", "audio", "video"]
@@ -92,7 +92,7 @@ class Media(Struct, frozen=True, tag="media"):
 Part = Text | Reasoning | ToolUse | ToolResult | Media | Opaque
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """One turn. Results of tools stand in a message of role "tool"; several of them may share one."""
 
     role: Role
@@ -100,7 +100,7 @@ class Message(Struct, frozen=True):
     name: str | None = None
 
 
-class Tool(Struct, frozen=True):
+class Tool(Struct, frozen=True, gc=False):
     """A function the model may call; `schema` is the JSON schema of its arguments."""
 
     name: str
@@ -111,7 +111,7 @@ class Tool(Struct, frozen=True):
     extra: Opaque | None = None  # what its format keeps beside it: how it may be called, an object of its fields
 
 
-class ToolChoice(Struct, frozen=True):
+class ToolChoice(Struct, frozen=True, gc=False):
     """Whether tools are used: freely, never, at least one, or the named one."""
 
     mode: Literal["auto", "none", "required", "named"]
@@ -137,7 +137,7 @@ class Thinking(Struct, frozen=True):
     adaptive: bool = False  # the model decides
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """A whole request. Instructions stand in `messages` with role "system" or "developer", in their place."""
 
     model: str
@@ -162,7 +162,7 @@ class Request(Struct, frozen=True):
     extra: dict[str, Opaque] = field(default_factory=dict)  # top-level fields only one format knows, by name
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one attempt. Totals include their details: cached and written within input, reasoning within output."""
 
     input_tokens: int = 0
@@ -177,7 +177,7 @@ class Usage(Struct, frozen=True):
     output_image_tokens: int = 0
 
 
-class Start(Struct, frozen=True, tag="start"):
+class Start(Struct, frozen=True, gc=False, tag="start"):
     """An answer begins; `usage` is what is known of it so far."""
 
     id: str
@@ -186,7 +186,7 @@ class Start(Struct, frozen=True, tag="start"):
     usage: Usage | None = None
 
 
-class PartStart(Struct, frozen=True, tag="part_start"):
+class PartStart(Struct, frozen=True, gc=False, tag="part_start"):
     """Part number `index` begins. `part` has what is known at once (a tool's id and name); its text comes in deltas.
 
     An Opaque part comes whole and has no deltas. A ToolUse starts with arguments "".
@@ -196,7 +196,7 @@ class PartStart(Struct, frozen=True, tag="part_start"):
     part: Part
 
 
-class PartDelta(Struct, frozen=True, tag="part_delta"):
+class PartDelta(Struct, frozen=True, gc=False, tag="part_delta"):
     """More of part `index`: text (of Text and Reasoning), JSON (of a ToolUse's arguments), a signature, citations, an
     addition."""
 
@@ -207,13 +207,13 @@ class PartDelta(Struct, frozen=True, tag="part_delta"):
     extra: Opaque | None = None
 
 
-class PartEnd(Struct, frozen=True, tag="part_end"):
+class PartEnd(Struct, frozen=True, gc=False, tag="part_end"):
     """Part `index` is whole."""
 
     index: int
 
 
-class Finish(Struct, frozen=True, tag="finish"):
+class Finish(Struct, frozen=True, gc=False, tag="finish"):
     """The answer is whole. It comes once, last, when usage is known (which may follow the reason on the wire)."""
 
     reason: FinishReason | None
@@ -225,7 +225,7 @@ class Finish(Struct, frozen=True, tag="finish"):
 Event = Start | PartStart | PartDelta | PartEnd | Finish
 
 
-class Response(Struct, frozen=True):
+class Response(Struct, frozen=True, gc=False):
     """A whole answer of one choice."""
 
     id: str

@@ -111,10 +111,12 @@ def encode(request: Request, default_max_tokens: int) -> Encoded:
     return Encoded(_encode(told), tuple(sorted(dropped)) if dropped else ())
 
 
-def _with_own(body: _Body, extra: dict[str, Opaque], dropped: set[str]) -> dict[str, Any]:
+def _with_own(body: _Body, extra: dict[str, Opaque], dropped: set[str]) -> _Body | dict[str, Any]:
     """`body` with the fields of `extra` that are this format's."""
-    told = {name: value for name, value in structs.asdict(body).items() if value is not None}
     own: dict[str, Any] = {name: opaque.raw for name, opaque in extra.items() if opaque.protocol == NAME}
+    if not own:
+        return body
+    told = {name: value for name, value in structs.asdict(body).items() if value is not None}
     for name in PARTLY.keys() & own.keys():  # the same wish, and more
         whole = {**(any_value(own.pop(name)) or {}), **told.get(name, {})}
         if whole:
@@ -168,12 +170,10 @@ def _turns(messages: Iterable[Message], dropped: set[str]) -> list[_Turn]:
         for part in message.parts:
             if isinstance(part, Media) and role == "assistant":
                 dropped.add(part.kind)
-                continue
-            block = encoded_block(part)
-            if block is None:
-                continue
-            mixed = mixed or (isinstance(part, ToolResult) and bool(blocks) and not _is_result(blocks[-1]))
-            blocks.append(block)
+            elif (block := encoded_block(part)) is not None:
+                if isinstance(part, ToolResult) and blocks and not _is_result(blocks[-1]):
+                    mixed = True
+                blocks.append(block)
         if last is None and blocks:
             turns.append(_Turn(role, blocks))
     if mixed:
@@ -211,12 +211,15 @@ def encoded_block(part: Part) -> Any:
         return used if part.cache is None else _marked(used, part.cache)
     if isinstance(part, ToolResult):
         told: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.id)}
-        blocks = list(filter(None, map(encoded_block, part.content)))
+        blocks: list[Any] = []
+        for piece in part.content:
+            if (inner := encoded_block(piece)) is not None:
+                blocks.append(inner)
         if blocks:
             told["content"] = blocks
         if part.is_error:
             told["is_error"] = True
-        return _marked(told, part.cache)
+        return told if part.cache is None else _marked(told, part.cache)
     if isinstance(part, Reasoning):
         if part.protocol != NAME:
             return None

@@ -35,7 +35,7 @@ B = TypeVar("B")  # what a content block is read as
 T = TypeVar("T")  # and a tool
 
 
-class Source(Struct):
+class Source(Struct, gc=False):
     """Where an image's or a document's content is."""
 
     type: str
@@ -45,7 +45,7 @@ class Source(Struct):
     file_id: str | None = None
 
 
-class Block(Struct):
+class Block(Struct, gc=False):
     """A content block of any kind, as far as we read it."""
 
     type: str
@@ -77,12 +77,12 @@ class _Kind(Struct):
     type: str
 
 
-class _Message(Struct, Generic[B]):
+class _Message(Struct, Generic[B], gc=False):
     role: str
     content: str | list[B]
 
 
-class _Tool(Struct):
+class _Tool(Struct, gc=False):
     name: str | None = None
     type: str | None = None
     description: str | None = None
@@ -120,7 +120,7 @@ class _Metadata(Struct):
     user_id: str | None = None
 
 
-class _Request(Struct, Generic[B, T]):
+class _Request(Struct, Generic[B, T], gc=False):
     messages: list[_Message[B]]
     model: str = ""
     system: str | list[B] | None = None

@@ -121,18 +121,11 @@ def decode(told: dict[str, Raw], *, model: str, stream: bool) -> Request:
     choice, choice_extra = _choice(told.get("toolConfig", NULL))
     if choice is not None and choice.strict:
         tools = tuple(msgspec.structs.replace(tool, strict=True) if isinstance(tool, Tool) else tool for tool in tools)
+    messages = (*_system(told.get("systemInstruction", NULL)), *_Turns().messages(told.get("contents", NULL)))
+    # So many names at once would make a dict: the first are given by their place.
     return Request(
-        model=model,
-        messages=(*_system(told.get("systemInstruction", NULL)), *_Turns().messages(told.get("contents", NULL))),
-        tools=tools,
-        tool_choice=choice.words if choice is not None else None,
-        max_tokens=config.max_output_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        top_k=config.top_k,
-        frequency_penalty=config.frequency_penalty,
-        presence_penalty=config.presence_penalty,
-        seed=config.seed,
+        model, messages, tools, choice.words if choice is not None else None, None, config.max_output_tokens,
+        config.temperature, config.top_p, config.top_k, config.frequency_penalty, config.presence_penalty, config.seed,
         stop=tuple(config.stop_sequences or ()),
         stream=stream,
         include_usage=True,
@@ -145,7 +138,7 @@ def decode(told: dict[str, Raw], *, model: str, stream: bool) -> Request:
             **shape_extra,
             **choice_extra,
         },
-    )
+    )  # fmt: skip
 
 
 _GENERATION_UNDERSTOOD = frozenset(
@@ -160,6 +153,8 @@ def _object(fields: dict[str, Raw], name: str) -> dict[str, Raw]:
 
 
 def _extra(fields: dict[str, Raw], understood: frozenset[str], before: str) -> dict[str, Opaque]:
+    if understood.issuperset(fields):  # as most are
+        return {}
     kept = {name: raw for name, raw in fields.items() if name not in understood and given(raw) is not None}
     if before and bytes(kept.get("candidateCount", NULL)) == b"1":
         del kept["candidateCount"]  # as if it had not been told

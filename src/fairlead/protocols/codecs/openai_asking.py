@@ -101,7 +101,7 @@ def encode(request: Request) -> Encoded:
     return Encoded(_encode(told), tuple(sorted(dropped)) if dropped else ())
 
 
-def _with_own(body: _Body, request: Request, dropped: set[str]) -> dict[str, Any]:
+def _with_own(body: _Body, request: Request, dropped: set[str]) -> _Body | dict[str, Any]:
     """`body` with the request's further fields that are this format's."""
     own: dict[str, Any] = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
     own.pop("n", None)
@@ -109,13 +109,15 @@ def _with_own(body: _Body, request: Request, dropped: set[str]) -> dict[str, Any
         dropped.add("n")
     if "reasoning" in request.extra:
         dropped.discard("thinking")
+    if not own:
+        return body
     told = {name: value for name, value in structs.asdict(body).items() if value is not None}
     if "stream_options" in own and request.stream:
         options: dict[str, Raw] = typed(own["stream_options"], _fields, "stream_options")
         told["stream_options"] = {**options, "include_usage": True}
     if "reasoning" in own:  # the same wish, and more
         told.pop("reasoning_effort", None)
-    if own and request.top_k is not None:  # in this format it is not OpenAI's but many others' word
+    if request.top_k is not None:  # in this format it is not OpenAI's but many others' word
         told["top_k"] = request.top_k
         dropped.discard("top_k")
     return {**own, **told}

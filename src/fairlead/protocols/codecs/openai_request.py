@@ -37,12 +37,12 @@ C = TypeVar("C")  # a call of a tool
 T = TypeVar("T")  # a tool
 
 
-class _Function(Struct):
+class _Function(Struct, gc=False):
     name: str
     arguments: str | None = None
 
 
-class _Call(Struct):
+class _Call(Struct, gc=False):
     function: _Function | None = None
     id: str | None = None
     type: str | None = None
@@ -69,7 +69,7 @@ class _VideoURL(Struct):
     url: str
 
 
-class _Part(Struct):
+class _Part(Struct, gc=False):
     type: str
     text: str | None = None
     refusal: str | None = None
@@ -80,7 +80,7 @@ class _Part(Struct):
     cache_control: Raw = NULL
 
 
-class _Message(Struct, Generic[P, C]):
+class _Message(Struct, Generic[P, C], gc=False):
     role: str
     content: str | list[P] | None = None
     name: str | None = None
@@ -96,14 +96,14 @@ class _Message(Struct, Generic[P, C]):
     audio: Raw = NULL  # that it said before: {"id": …}
 
 
-class _Declaration(Struct):
+class _Declaration(Struct, gc=False):
     name: str
     description: str | None = None
     parameters: Raw = NULL
     strict: bool | None = None
 
 
-class _Tool(Struct):
+class _Tool(Struct, gc=False):
     type: str = "function"
     function: _Declaration | None = None
     cache_control: Raw = NULL
@@ -141,7 +141,7 @@ class _StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class _Request(Struct, Generic[P, C, T]):
+class _Request(Struct, Generic[P, C, T], gc=False):
     messages: list[_Message[P, C]]
     model: str = ""
     tools: list[T] | None = None
