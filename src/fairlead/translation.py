@@ -232,7 +232,7 @@ class Translated:
         words = self._words(call)
         if call.fetched and self._wants_bytes is not None:
             words = media.with_bytes(words, self._wants_bytes, endpoint.model, call.fetched)
-        extra = self._without_ours(words.extra, endpoint)
+        extra = self._without_ours(words.extra, endpoint) if words.extra else words.extra
         told = self.wire.encode_request(
             structs.replace(words, model=endpoint.model, extra=extra, max_tokens=_max_tokens(call, words)),
             default_max_tokens=_default_max_tokens(call),
@@ -264,8 +264,9 @@ class Translated:
         response = self.wire.decode_response(body, headers)
         spelt = response.raw_reason or response.finish_reason
         summary = Summary(response.id or None, response.model or None, response.usage, spelt)
-        named = structs.replace(response, id=response.id or call.id, model=response.model or endpoint.model)
-        return self.inbound.encode_response(named, self._words(call)), summary
+        if not (response.id and response.model):
+            response = structs.replace(response, id=response.id or call.id, model=response.model or endpoint.model)
+        return self.inbound.encode_response(response, self._words(call)), summary
 
     def stream(self, call: Call, endpoint: Endpoint) -> Stream:
         encode = self.inbound.event_encoder(include_usage=wants_usage(call), request=self._words(call))

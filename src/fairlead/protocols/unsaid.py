@@ -9,7 +9,7 @@ from functools import cache
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
+from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Text, ToolResult, ToolUse
 from fairlead.protocols.envelope import any_value
 
 # Settings of a request that not every format has. A penalty of 0 asks for nothing.
@@ -80,15 +80,15 @@ def foreign(extra: dict[str, Opaque], protocol: str) -> set[str]:
 def _of_tools(request: Request, protocol: str, says: frozenset[str], found: set[str]) -> None:
     told = False
     for tool in request.tools:
-        if isinstance(tool, Opaque) and tool.protocol != protocol:
-            found.add(kind(tool, "tools"))
-            continue
-        told = True
-        if isinstance(tool, Tool):
-            if tool.extra is not None:
-                found.update(_beside(tool.extra, protocol))
+        if isinstance(tool, Opaque):
+            if tool.protocol != protocol:
+                found.add(kind(tool, "tools"))
+                continue
+        elif tool.extra is not None or tool.cache is not None:
+            found.update(_beside(tool.extra, protocol))
             if tool.cache is not None and "cache_control" not in says:
                 found.add("cache_control")
+        told = True
     choice = request.tool_choice
     if not told and choice is not None and choice.mode in ("required", "named"):
         found.add("tool_choice")
