@@ -25,6 +25,7 @@ from fairlead.chat import (
 )
 from fairlead.protocols import ChatProtocol
 from fairlead.protocols.anthropic_messages import AnthropicMessages
+from fairlead.protocols.gemini import Gemini
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openrouter_chat import OpenRouterChat
 
@@ -247,3 +248,13 @@ def test_what_openais_format_takes_in_another_way_only_is_refused(media: Media) 
 def test_what_a_model_said_in_pictures_cannot_be_told_to_openai() -> None:
     picture = Message("assistant", (Text("x"), Media("image", "image/png", data="AAAA")))
     assert OPENAI.encode_request(Request("m", (picture,)), default_max_tokens=1).dropped == ("image",)
+
+
+@pytest.mark.parametrize("endpoint", [OPENAI, ANTHROPIC])
+def test_a_tool_that_only_gemini_has_is_named_though_another_is_told(endpoint: ChatProtocol) -> None:
+    told = {
+        "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
+        "tools": [{"googleSearch": {}}, {"functionDeclarations": [{"name": "f"}]}],
+    }
+    request = Gemini().decode_request(msgspec.json.encode(told))
+    assert endpoint.encode_request(request, default_max_tokens=1).dropped == ("tools",)
