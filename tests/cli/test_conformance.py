@@ -1,14 +1,16 @@
 """`fairlead conformance`: what it asks of simulated providers and of real ones, and how it tells."""
 
 import json
+import re
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from commands import asked
 from fairlead.cli import main
-from fairlead.conformance.formats import FORMATS
+from fairlead.conformance.formats import FORMATS, PACKAGES
 from serving import serving
 
 LAB = '[providers.lab]\nbase_url = "{url}/v1"\nprotocols = ["openai-chat"]\nsigning = "none"\n'
@@ -37,9 +39,26 @@ def test_what_cannot_be_asked_is_refused(arguments: list[str], told: str, capsys
 
 
 def test_an_sdk_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(FORMATS, "gemini", msgspec.structs.replace(FORMATS["gemini"], sdk="nobody.has.this"))
-    assert conformance("--only", "openai-chat/gemini") == 2
-    assert capsys.readouterr().err == "The vendors' SDKs are missing: pip install google-genai\n"
+    monkeypatch.setattr("fairlead.conformance.formats.find_spec", lambda sdk: None)
+    assert conformance("--only", "openai-chat/bedrock-invoke") == 2
+    told, beside = capsys.readouterr().err.splitlines()
+    assert told == "The vendors' SDKs are missing: pip install anthropic botocore openai"
+    assert beside == "All of them are the extra 'conformance' of this package."
+    assert conformance() == 2
+    named = capsys.readouterr().err.splitlines()[0].partition("pip install ")[2].split()
+    assert named == sorted(PACKAGES.values())
+
+
+def test_the_extra_has_all_sdks_and_each_format_says_which_it_needs() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["conformance"] == sorted(PACKAGES.values())
+    for row in FORMATS.values():
+        source = find_spec(row.module)
+        assert source is not None
+        assert source.origin is not None
+        text = Path(source.origin).read_text(encoding="utf-8")
+        found = {sdk for sdk in PACKAGES if re.search(rf"^(?:from|import) {sdk.split('.')[0]}\b", text, re.MULTILINE)}
+        assert found <= set(row.sdks)
 
 
 async def test_cells_are_shown_and_written(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ ANSWER = Answer("hi", "hm", "SIG", (Call("1", "weather", {"city": "Paris"}),), "
 class Between:
     """All sides of a pair at once: what the client reads, what reached the provider, and what that answered."""
 
-    converses = True
+    converses = thinks = True
 
     def __init__(self, told: Told, answer: Answer, direct: Answer) -> None:
         self._told, self._answer, self._direct = told, answer, direct
@@ -160,11 +160,12 @@ def test_a_cell_is_grey_only_where_the_client_is_told(
 
 
 def test_every_limit_is_of_a_case_and_has_a_page_and_one_way_to_be_told() -> None:
-    for (format, case), limit in {**INBOUND, **OUTBOUND}.items():
+    for (_, case), limit in {**INBOUND, **OUTBOUND}.items():
         assert case in CASES
         assert limit.link.startswith("https://")
-        ways = [limit.dropped, limit.refused, limit.lacks]
-        assert sum(map(bool, ways)) == ((format, case) in OUTBOUND)
+    for limits, ways in ((OUTBOUND, {1}), (INBOUND, {0, 1})):
+        for limit in limits.values():
+            assert sum(map(bool, [limit.dropped, limit.refused, limit.lacks])) in ways
     assert limit_of("gemini", "openai-chat", "plain") is None
 
 

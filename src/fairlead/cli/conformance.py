@@ -7,10 +7,11 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 import uvloop
@@ -25,7 +26,7 @@ from fairlead.cli.serve import edge
 from fairlead.config import InvalidConfigs, Wishes
 from fairlead.config.file import load
 from fairlead.conformance import Mismatch, Received
-from fairlead.conformance.formats import FORMATS, INBOUND, missing
+from fairlead.conformance.formats import FORMATS, INBOUND, format_of, missing
 from fairlead.providers import PROTOCOLS
 from fairlead.settings import Database, Journal, Server
 from fairlead.telemetry import logs
@@ -38,9 +39,14 @@ if TYPE_CHECKING:  # 250 ms, which help and completion need not pay
 _ROW = """
 [providers.{name}]
 base_url = "{url}"
-protocols = ["{name}"]
+protocols = ["{format}"]
 signing = "none"
 headers = {{ anthropic-version = "2023-06-01" }}
+"""
+_MEDIA = """
+[media]
+allowed_hosts = ["{host}"]
+ports = [{port}]
 """
 
 
@@ -71,6 +77,7 @@ def command(
     wanted = missing({*clients, *(formats if provider is None else ())})
     if wanted:
         typer.echo(f"The vendors' SDKs are missing: pip install {' '.join(wanted)}", err=True)
+        typer.echo("All of them are the extra 'conformance' of this package.", err=True)
         raise typer.Exit(2)
     from fairlead.conformance.cases import CASES
     from fairlead.conformance.table import page
@@ -102,7 +109,7 @@ def _chosen(only: str | None) -> tuple[list[str], list[str]]:
     for name, known in ((inbound, INBOUND), (outbound, FORMATS)):
         if name and name not in known:
             raise typer.BadParameter(f"There is no format {name!r} on this side: {', '.join(known)}.")
-    spoken = [name for name in FORMATS if name in PROTOCOLS]
+    spoken = [name for name in FORMATS if format_of(name) in PROTOCOLS]
     return [inbound] if inbound else [name for name in INBOUND if name in PROTOCOLS], [outbound] if outbound else spoken
 
 
@@ -122,6 +129,7 @@ async def asked(
     from fairlead.conformance.matrix import Provider, matrix
 
     async with AsyncExitStack() as open:
+        picture = await open.enter_async_context(_pictured())
         if provider is not None:
             read = partial(load, config, dict(os.environ))
             rows = {row.name: row for row in read().providers}
@@ -130,9 +138,10 @@ async def asked(
             providers = [Provider(provider, tuple(rows[provider].base_urls), model=model or "")]
         else:
             providers = [await open.enter_async_context(_simulated(name)) for name in formats]
-            read = partial(load, _configured(folder, providers), {})
+            read = partial(load, _configured(folder, providers, picture), {})
         url, key = await open.enter_async_context(_gateway(folder, read))
-        return [cell async for cell in matrix(url, key, providers, clients=clients, cases=cases)]
+        told = matrix(url, key, providers, clients=clients, cases=cases, picture=picture)
+        return [cell async for cell in told]
 
 
 @asynccontextmanager
@@ -140,7 +149,7 @@ async def _simulated(format: str) -> "AsyncIterator[Provider]":
     from fairlead.conformance.matrix import Provider
     from fairlead.providers.simulator.server import SimulatorServer
 
-    server = SimulatorServer(protocols=[format], pace=0)
+    server = SimulatorServer(protocols=[format_of(format)], pace=0)
     await server.listen()
     try:
         yield Provider(format, (format,), server.base_url + FORMATS[format].base, _Watched(server))
@@ -167,10 +176,28 @@ class _Watched:
         return not self._server.telling
 
 
-def _configured(folder: Path, providers: "Iterable[Provider]") -> Path:
-    """A file with a row for each simulated provider."""
+@asynccontextmanager
+async def _pictured() -> AsyncIterator[str]:
+    """The address of a picture, on a free port."""
+    from fairlead.conformance.cases import PNG
+
+    async def show(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: %d\r\n\r\n" % len(PNG) + PNG)
+        writer.close()
+
+    server = await asyncio.start_server(show, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/square.png"
+
+
+def _configured(folder: Path, providers: "Iterable[Provider]", picture: str) -> Path:
+    """A file with a row for each simulated provider, which lets the gateway fetch `picture` from this machine."""
+    at = urlsplit(picture)
+    rows = [_ROW.format(name=told.name, format=format_of(told.name), url=told.url) for told in providers]
     file = folder / "fairlead.toml"
-    file.write_text("".join(_ROW.format(name=provider.name, url=provider.url) for provider in providers))
+    file.write_text("".join([*rows, _MEDIA.format(host=at.hostname, port=at.port)]))
     return file
 
 

@@ -15,10 +15,11 @@ Finish = Literal["stop", "stop_sequence", "length", "tools", "refusal", "other"]
 
 
 class Image(Struct, frozen=True):
-    """A picture, as bytes."""
+    """A picture, as bytes, or by the address where they are to be had."""
 
     mime: str
     data: bytes
+    url: str = ""
 
 
 class Document(Struct, frozen=True):
@@ -125,7 +126,7 @@ class Turn(Struct):
 
     side: Literal["user", "model"]
     texts: list[str] = []
-    media: list[tuple[str, bytes]] = []  # kind, and bytes
+    media: list[tuple[str, bytes | str]] = []  # kind, and bytes or an address
     thoughts: list[Thought] = []
     calls: list[Call] = []
     results: list[Result] = []
@@ -178,7 +179,8 @@ class Mismatch(Exception):
 class Asking(Protocol):
     """A vendor's SDK as a client."""
 
-    converses: bool  # the format has turns, instructions and thoughts, not only a prompt
+    converses: bool  # the format has turns and instructions, not only a prompt
+    thinks: bool  # the format tells thoughts
 
     async def ask(self, ask: Ask) -> Answer:
         """Raises Refused where the SDK raises an error of the service's, CannotSay before anything is sent."""

@@ -99,6 +99,14 @@ async def image(pair: Pair) -> None:
     pair.there("the text", answer.text)
 
 
+async def address(pair: Pair) -> None:
+    """Who wants bytes has them, who takes addresses has the address."""
+    for stream in (False, True):
+        picture = User((Image("image/png", PNG, pair.picture), "Which colour is this?"))
+        answer = await pair.ask(Ask(pair.model("echo"), (picture,), stream=stream))
+        pair.there("the text", answer.text)
+
+
 async def document(pair: Pair) -> None:
     page = User((Document("application/pdf", PDF, "page.pdf"), "Which word stands here?"))
     answer = await pair.ask(Ask(pair.model("echo"), (page,)))
@@ -192,6 +200,7 @@ CASES: dict[str, Case] = {
     "parallel": Case("parallel tools", parallel_tools),
     "results": Case("tool results", tool_results),
     "image": Case("image", image),
+    "address": Case("image by its address", address, real=False),
     "document": Case("document", document),
     "thinking": Case("thinking, and its signature on the next turn", thinking),
     "schema": Case("structured output", structured),

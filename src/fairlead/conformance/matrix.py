@@ -48,7 +48,7 @@ class _Listening:
     """An SDK, and what the answers to it named as dropped."""
 
     def __init__(self, client: Asking) -> None:
-        self._client, self.converses = client, client.converses
+        self._client, self.converses, self.thinks = client, client.converses, client.thinks
         self.dropped: set[str] = set()
 
     async def ask(self, ask: Ask) -> Answer:
@@ -64,9 +64,15 @@ class _Listening:
 
 
 async def matrix(
-    url: str, key: str, providers: Iterable[Provider], *, clients: Iterable[str], cases: Iterable[str]
+    url: str,
+    key: str,
+    providers: Iterable[Provider],
+    *,
+    clients: Iterable[str],
+    cases: Iterable[str],
+    picture: str = "",
 ) -> AsyncIterator[Cell]:
-    """The cells, as they are found, of the gateway at `url`."""
+    """The cells, as they are found, of the gateway at `url`. `picture` is the address of `cases.PNG`."""
     asked = [name for name in CASES if name in set(cases)]
     async with AsyncExitStack() as open:
         judges: list[tuple[Provider, Reading | None]] = []
@@ -81,14 +87,24 @@ async def matrix(
             for provider, reading in judges:
                 for case in asked:
                     if reading is not None or CASES[case].real:
-                        yield await _cell(inbound, sdk, provider, reading, case)
+                        yield await _cell(inbound, sdk, provider, reading, case, picture)
 
 
-async def _cell(inbound: str, sdk: Asking, provider: Provider, reading: Reading | None, name: str) -> Cell:
+async def _cell(
+    inbound: str, sdk: Asking, provider: Provider, reading: Reading | None, name: str, picture: str
+) -> Cell:
     listening = _Listening(sdk)
     spoken = provider.spoken(inbound)
     models = FORMATS[spoken].model if reading is not None else provider.model
-    pair = Pair(listening, provider.name, models=models, judge=reading, upstream=provider.upstream)
+    pair = Pair(
+        listening,
+        provider.name,
+        models=models,
+        judge=reading,
+        upstream=provider.upstream,
+        picture=picture,
+        by_address=spoken == inbound or FORMATS[spoken].takes_addresses,
+    )
     limit = limit_of(inbound, spoken, name)
     failure = await _tried(CASES[name], pair)
 

@@ -50,13 +50,17 @@ class Pair:
         models: str = "{}",
         judge: Reading | None = None,
         upstream: Upstream | None = None,
+        picture: str = "",
+        by_address: bool = False,
     ) -> None:
         """`models`: how the provider calls a simulated model; for a real provider the model that is asked.
+        `picture`: the address of a picture; `by_address`: the provider is told addresses, not what stands there.
 
         With `judge` and `upstream` it is a simulated one, and what it is sent is looked at.
         """
         self._client, self._provider, self._models = client, provider, models
         self._judge, self._upstream = judge, upstream
+        self.picture, self._by_address = picture, by_address
         self.simulated = judge is not None
         self._said: dict[int, Answer] = {}  # how the provider's own SDK reads an answer, by ours
         self._prompted = False  # what was said last reached the provider as one prompt
@@ -77,7 +81,7 @@ class Pair:
         self._reached(ask, self._judge.told(received), answer.dropped)
         direct = await self._judge.again(received)
         self._said[id(answer)] = direct
-        if not self._client.converses:
+        if not self._client.thinks:
             direct = structs.replace(direct, thinking="")
         _agree(answer, direct, usage=not ask.tools)
         return answer
@@ -177,7 +181,7 @@ class Pair:
                 case User(parts=parts):
                     user = turn(turns, "user")
                     user.texts += [part for part in parts if isinstance(part, str)]
-                    user.media += [("image", part.data) for part in parts if isinstance(part, Image)]
+                    user.media += [("image", self._shown(part)) for part in parts if isinstance(part, Image)]
                     user.media += [("document", part.data) for part in parts if isinstance(part, Document)]
                 case Model(answer=answer):
                     direct = self._said[id(answer)]
@@ -189,6 +193,9 @@ class Pair:
                 case Results(results=results):
                     turn(turns, "user").results += results
         return turns
+
+    def _shown(self, image: Image) -> bytes | str:
+        return image.url if image.url and self._by_address else image.data
 
 
 def _dropped(names: tuple[str, ...]) -> str:
@@ -217,7 +224,7 @@ def _same_turn(got: Turn, wanted: Turn, dropped: tuple[str, ...]) -> None:
     if "".join(got.texts) != "".join(wanted.texts):
         raise Mismatch(f"{''.join(wanted.texts)!r} reached the provider as {''.join(got.texts)!r}{told}")
     if got.media != wanted.media:
-        kinds = [(kind, len(data)) for kind, data in got.media]
+        kinds = [(kind, data if isinstance(data, str) else f"{len(data)} bytes") for kind, data in got.media]
         raise Mismatch(f"media reached the provider as {kinds}{told}")
     if not same_calls(tuple(got.calls), tuple(wanted.calls)):
         raise Mismatch(f"the calls {wanted.calls} reached the provider as {got.calls}{told}")

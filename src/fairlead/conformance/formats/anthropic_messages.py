@@ -3,8 +3,6 @@
 from typing import Any
 
 import anthropic
-import httpx2
-from anthropic import AsyncAnthropic
 
 from fairlead.conformance import (
     Answer,
@@ -16,7 +14,6 @@ from fairlead.conformance import (
     Mismatch,
     Model,
     Received,
-    Refused,
     Result,
     Results,
     Said,
@@ -26,8 +23,8 @@ from fairlead.conformance import (
     Used,
     User,
 )
-from fairlead.conformance.formats.exact import Exactly, client_of
-from fairlead.conformance.formats.shared import body, decoded, dropped, encoded, finish, invalid, named, turn
+from fairlead.conformance.formats.anthropic_sdk import Anthropic, AnthropicJudge, check_version, failed
+from fairlead.conformance.formats.shared import body, decoded, dropped, encoded, finish, named, turn
 
 _FINISH: dict[str, Finish] = {
     "end_turn": "stop", "max_tokens": "length", "tool_use": "tools", "stop_sequence": "stop_sequence",
@@ -38,19 +35,10 @@ _BESIDE = ("temperature", "top_p", "top_k")
 _MARK = {"type": "ephemeral"}
 
 
-class _Anthropic:
+class _Messages(Anthropic):
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
-        self.sdk = AsyncAnthropic(
-            base_url=url, api_key=key, max_retries=0, http_client=http, _strict_response_validation=True
-        )
-
-    async def aclose(self) -> None:
-        await self.sdk.close()
-
-    async def _create(self, said: dict[str, Any]) -> Answer:
-        """What the SDK reads; `said` are the arguments of its `create`."""
+    async def create(self, said: dict[str, Any]) -> Answer:
         beside = {name: said.pop(name) for name in _BESIDE if name in said}
         stream = said.pop("stream", False)
         text, pieces = "", 0
@@ -62,26 +50,21 @@ class _Anthropic:
                 async for piece in events.text_stream:
                     text, pieces = text + piece, pieces + 1
                 answer = read(await events.get_final_message(), dropped(events.response.headers))
-        except anthropic.APIResponseValidationError as error:
-            raise invalid(error) from None
-        except anthropic.APIStatusError as error:
-            # An error event in the middle of a stream has the status of the stream.
-            raise Refused(error, error.status_code if error.status_code >= 400 else None, text) from None
         except anthropic.APIError as error:
-            raise Refused(error, None, text) from None
+            raise failed(error, text) from None
         if answer.text != text:
             raise Mismatch(f"the pieces of the stream are {text!r}, the whole is {answer.text!r}")
         answer.pieces = pieces
         return answer
 
 
-class Client(_Anthropic):
+class Client(_Messages):
     """A client of the gateway."""
 
-    converses = True
+    converses = thinks = True
 
     async def ask(self, ask: Ask) -> Answer:
-        return await self._create(_said(ask))
+        return await self.create(_said(ask))
 
     async def hang_up(self, ask: Ask) -> str:
         said = _said(ask)
@@ -130,6 +113,8 @@ def _said(ask: Ask) -> dict[str, Any]:
 
 def _block(said: Said) -> dict[str, Any]:
     match said:
+        case Image(url=url) if url:
+            return {"type": "image", "source": {"type": "url", "url": url}}
         case Image():
             source = {"type": "base64", "media_type": said.mime, "data": encoded(said.data)}
             return {"type": "image", "source": source}
@@ -169,20 +154,11 @@ def used(usage: Any) -> Used:
     )
 
 
-class Judge(_Anthropic):
+class Judge(_Messages, AnthropicJudge):
     """What a provider of messages is sent, and answers."""
 
-    def __init__(self, url: str) -> None:
-        self._exactly = Exactly()
-        super().__init__(url.removesuffix("/v1"), "none", client_of(self._exactly))
-
-    async def again(self, received: Received) -> Answer:
-        self._exactly.body = received.body
-        return await self._create(body(received))
-
     def told(self, received: Received) -> Told:
-        if "anthropic-version" not in received.headers:
-            raise Mismatch("the header anthropic-version is missing")
+        check_version(received)
         return told(body(received))
 
 
@@ -200,6 +176,8 @@ def told(sent: dict[str, Any]) -> Told:
                     said.texts.append(text)
                 case {"type": "image" | "document" as kind, "source": {"type": "base64", "data": str(data)}}:
                     said.media.append((kind, decoded(data)))
+                case {"type": "image", "source": {"type": "url", "url": str(url)}}:
+                    said.media.append(("image", url))
                 case {"type": "thinking", "thinking": str(text), "signature": str(signature)}:
                     said.thoughts.append(Thought(text, signature))
                 case {"type": "tool_use", "id": str(id), "name": str(name), "input": dict(given)}:

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import closing
 from typing import Any
 from urllib.parse import unquote
@@ -33,7 +34,7 @@ _FINISH: dict[str, Finish] = {
 }  # fmt: skip
 
 
-class Bedrock:
+class Bedrock(ABC):
     """botocore's client of the service."""
 
     def __init__(self, url: str) -> None:
@@ -52,8 +53,9 @@ class Bedrock:
     async def again(self, received: Received) -> Answer:
         return await asyncio.to_thread(self.ask, received)
 
+    @abstractmethod
     def ask(self, received: Received) -> Answer:
-        raise NotImplementedError
+        """What `again` does, in a thread."""
 
 
 def address(received: Received) -> tuple[str, str]:
@@ -78,8 +80,8 @@ class Judge(Bedrock):
         text = ""
         try:
             if operation == "converse":
-                return _read(self.sdk.converse(modelId=model, **said))
-            gathered = _Gathered()
+                return read(self.sdk.converse(modelId=model, **said))
+            gathered = Gathered()
             with closing(self.sdk.converse_stream(modelId=model, **said)["stream"]) as stream:
                 for event in stream:
                     gathered.add(event)
@@ -93,26 +95,33 @@ class Judge(Bedrock):
         if operation not in ("converse", "converse-stream"):
             raise Mismatch(f"the provider was asked at {received.target}")
         sent = body(received)
-        told = Told(model, [], stream=operation == "converse-stream")
-        told.system = "".join(block["text"] for block in sent.get("system", ()) if "text" in block)
-        for message in sent["messages"]:
-            said = turn(told.turns, "user" if message["role"] == "user" else "model")
-            for block in message["content"]:
-                _hear(told, said, block)
-        for tool in sent.get("toolConfig", {}).get("tools", ()):
-            spec = tool["toolSpec"]
-            told.tools.append(ToolSpec(spec["name"], spec.get("description", ""), spec["inputSchema"]["json"]))
-        config, more = sent.get("inferenceConfig", {}), sent.get("additionalModelRequestFields", {})
-        told.max_tokens, told.temperature = config.get("maxTokens"), config.get("temperature")
-        told.stop = tuple(config.get("stopSequences", ()))
-        shape = sent.get("outputConfig", {}).get("textFormat")
-        if shape is not None:
-            told.schema = arguments(shape["structure"]["jsonSchema"]["schema"])
-        told.thinking = any(
-            more.get(name, {}).get("type") in ("enabled", "adaptive")
-            for name in ("thinking", "reasoningConfig", "reasoning_config")
-        )
+        told = heard(model, sent, sent.get("additionalModelRequestFields", {}))
+        told.stream = operation == "converse-stream"
         return told
+
+
+def heard(model: str, sent: dict[str, Any], more: dict[str, Any]) -> Told:
+    """What a body says; in `more` stands what not all models take. Raises Mismatch."""
+    told = Told(model, [])
+    told.system = "".join(block["text"] for block in sent.get("system", ()) if "text" in block)
+    for message in sent["messages"]:
+        said = turn(told.turns, "user" if message["role"] == "user" else "model")
+        for block in message["content"]:
+            _hear(told, said, block)
+    for tool in sent.get("toolConfig", {}).get("tools", ()):
+        spec = tool["toolSpec"]
+        told.tools.append(ToolSpec(spec["name"], spec.get("description", ""), spec["inputSchema"]["json"]))
+    config = sent.get("inferenceConfig", {})
+    told.max_tokens, told.temperature = config.get("maxTokens"), config.get("temperature")
+    told.stop = tuple(config.get("stopSequences", ()))
+    shape = sent.get("outputConfig", {}).get("textFormat")
+    if shape is not None:
+        told.schema = arguments(shape["structure"]["jsonSchema"]["schema"])
+    told.thinking = any(
+        more.get(name, {}).get("type") in ("enabled", "adaptive")
+        for name in ("thinking", "reasoningConfig", "reasoning_config")
+    )
+    return told
 
 
 def _with_bytes(value: Any, shape: Any) -> Any:
@@ -154,8 +163,8 @@ def _hear(told: Told, said: Any, block: dict[str, Any]) -> None:
             raise Mismatch(f"this is no block: {str(block)[:80]}")
 
 
-def _read(response: dict[str, Any]) -> Answer:
-    """What botocore made of an answer."""
+def read(response: dict[str, Any]) -> Answer:
+    """What an answer says."""
     answer = Answer(finish=finish(response["stopReason"], _FINISH), used=_used(response["usage"]))
     for block in response["output"]["message"]["content"]:
         match block:
@@ -176,7 +185,7 @@ def _used(usage: dict[str, int]) -> Used:
     return Used(given, usage["outputTokens"], cached)
 
 
-class _Gathered:
+class Gathered:
     """The events of a stream, as they add up."""
 
     def __init__(self) -> None:

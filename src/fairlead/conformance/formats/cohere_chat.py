@@ -18,7 +18,7 @@ from fairlead.conformance import (
     ToolSpec,
     Used,
 )
-from fairlead.conformance.formats.shared import arguments, body, finish, named, of_data_url, take, turn
+from fairlead.conformance.formats.shared import arguments, body, bytes_or_address, finish, named, take, turn
 
 _FINISH: dict[str, Finish] = {
     "COMPLETE": "stop", "STOP_SEQUENCE": "stop_sequence", "MAX_TOKENS": "length", "TOOL_CALL": "tools",
@@ -83,7 +83,7 @@ def _hear(told: Told, message: dict[str, Any]) -> None:
                     case {"type": "text", "text": str(text)}:
                         said.texts.append(text)
                     case {"type": "image_url", "image_url": {"url": str(url)}}:
-                        said.media.append(("image", of_data_url(url)))
+                        said.media.append(("image", bytes_or_address(url)))
                     case _:
                         raise Mismatch(f"this is no part of a message: {str(part)[:80]}")
         case {"role": "assistant"}:

@@ -77,7 +77,7 @@ class _Gemini:
 class Client(_Gemini):
     """A client of the gateway."""
 
-    converses = True
+    converses = thinks = True
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(url, "v1beta", key)
@@ -127,6 +127,8 @@ def _contents(ask: Ask) -> list[types.Content]:
 
 def _part(said: Said) -> types.Part:
     match said:
+        case Image(url=url) if url:
+            return types.Part.from_uri(file_uri=url, mime_type=said.mime)
         case Image() | Document():
             return types.Part.from_bytes(data=said.data, mime_type=said.mime)
     return types.Part.from_text(text=said)
@@ -270,6 +272,8 @@ def _hear(told: Told, content: dict[str, Any]) -> None:
             case {"inlineData": {"mimeType": str(mime), "data": str(data)}}:
                 data = data.translate(_STANDARD)  # the SDK has the other alphabet of base64, and Google takes both
                 said.media.append(("image" if mime.startswith("image/") else "document", decoded(data)))
+            case {"fileData": {"mimeType": str(), "fileUri": str(address)}}:
+                said.media.append(("image", address))
             case {"functionCall": {"name": str(name)} as call}:
                 said.calls.append(Call(call.get("id"), name, call.get("args", {})))
             case {"functionResponse": {"name": str(name), "response": dict(given)} as answer}:

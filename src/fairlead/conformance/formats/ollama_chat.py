@@ -1,5 +1,6 @@
 """Ollama's chat, by the SDK `ollama`. https://docs.ollama.com/api/chat"""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import ollama
@@ -22,7 +23,7 @@ from fairlead.conformance.formats.shared import body, decoded, finish, take, tur
 _FINISH: dict[str, Finish] = {"stop": "stop", "length": "length"}
 
 
-class Ollama:
+class Ollama(ABC):
     """The SDK, and how both ways of asking it read requests and answers."""
 
     def __init__(self, url: str) -> None:
@@ -47,11 +48,13 @@ class Ollama:
             raise Mismatch("the stream ended without a line that says so")
         return answer
 
+    @abstractmethod
     async def ask(self, said: dict[str, Any]) -> Any:
-        raise NotImplementedError
+        """An object of the SDK's, or a stream of them; `said` are its arguments."""
 
+    @abstractmethod
     def read(self, answer: Answer, told: Any) -> None:
-        raise NotImplementedError
+        """Add what an object of the SDK's says: an answer, or a line of one."""
 
 
 class Judge(Ollama):
@@ -61,7 +64,7 @@ class Judge(Ollama):
         return await self.sdk.chat(**said)
 
     def read(self, answer: Answer, told: Any) -> None:
-        """Add what an object of the SDK's says: an answer, or a line of one. Calls have no ids, nor a reason."""
+        """Calls have no ids, nor a reason."""
         message = told.message
         answer.text += message.content or ""
         answer.thinking += message.thinking or ""

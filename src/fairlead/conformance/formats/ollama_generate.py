@@ -14,7 +14,6 @@ class Judge(Ollama):
         return await self.sdk.generate(**said)
 
     def read(self, answer: Answer, told: Any) -> None:
-        """Add what an object of the SDK's says: an answer, or a line of one."""
         answer.text += told.response or ""
         answer.thinking += told.thinking or ""
         ended(answer, told)
@@ -24,6 +23,6 @@ class Judge(Ollama):
         take(sent, "model prompt suffix system template context stream think raw format images options keep_alive", "")
         told = settings(sent)
         told.system = sent.get("system", "")
-        images = [("image", decoded(image)) for image in sent.get("images", ())]
-        told.turns.append(Turn("user", [sent["prompt"]], images))
+        images = sent.get("images", ())
+        told.turns.append(Turn("user", [sent["prompt"]], [("image", decoded(image)) for image in images]))
         return told

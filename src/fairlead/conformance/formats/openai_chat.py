@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import httpx2
 import openai
-from openai import AsyncOpenAI
 from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from fairlead.conformance import (
@@ -17,7 +15,6 @@ from fairlead.conformance import (
     Mismatch,
     Model,
     Received,
-    Refused,
     Result,
     Results,
     Said,
@@ -27,14 +24,14 @@ from fairlead.conformance import (
     Used,
     User,
 )
-from fairlead.conformance.formats.exact import Exactly, client_of
+from fairlead.conformance.formats.openai_sdk import OpenAI, OpenAIClient, OpenAIJudge, failed
 from fairlead.conformance.formats.shared import (
     arguments,
     body,
+    bytes_or_address,
     data_url,
     dropped,
     finish,
-    invalid,
     named,
     of_data_url,
     take,
@@ -47,19 +44,10 @@ _FINISH: dict[str, Finish] = {
 }  # fmt: skip
 
 
-class _OpenAI:
+class _Chat(OpenAI):
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
-        self.sdk = AsyncOpenAI(
-            base_url=url, api_key=key, max_retries=0, http_client=http, _strict_response_validation=True
-        )
-
-    async def aclose(self) -> None:
-        await self.sdk.close()
-
-    async def _create(self, said: dict[str, Any]) -> Answer:
-        """What the SDK reads; `said` are the arguments of its `create`."""
+    async def create(self, said: dict[str, Any]) -> Answer:
         text = ""
         try:
             raw = await self.sdk.chat.completions.with_raw_response.create(**said)
@@ -76,28 +64,21 @@ class _OpenAI:
                     text, pieces = text + piece, pieces + bool(piece)
                     state.handle_chunk(chunk)
             answer = read(state.current_completion_snapshot, dropped(raw.headers))
-        except openai.APIResponseValidationError as error:
-            raise invalid(error) from None
-        except openai.APIStatusError as error:
-            raise Refused(error, error.status_code) from None
         except openai.APIError as error:
-            raise Refused(error, None, text) from None
+            raise failed(error, text) from None
         if answer.text != text:
             raise Mismatch(f"the pieces of the stream are {text!r}, the whole is {answer.text!r}")
         answer.pieces = pieces
         return answer
 
 
-class Client(_OpenAI):
+class Client(_Chat, OpenAIClient):
     """A client of the gateway."""
 
-    converses = True
-
-    def __init__(self, url: str, key: str) -> None:
-        super().__init__(f"{url}/v1", key)
+    converses = thinks = True
 
     async def ask(self, ask: Ask) -> Answer:
-        return await self._create(_said(ask))
+        return await self.create(_said(ask))
 
     async def hang_up(self, ask: Ask) -> str:
         async with await self.sdk.chat.completions.create(**_said(ask)) as stream:
@@ -143,7 +124,7 @@ def _said(ask: Ask) -> dict[str, Any]:
 def _part(said: Said) -> dict[str, Any]:
     match said:
         case Image():
-            return {"type": "image_url", "image_url": {"url": data_url(said)}}
+            return {"type": "image_url", "image_url": {"url": said.url or data_url(said)}}
         case Document():
             return {"type": "file", "file": {"filename": said.name, "file_data": data_url(said)}}
     return {"type": "text", "text": said}
@@ -193,16 +174,8 @@ def used(usage: Any) -> Used:
     )
 
 
-class Judge(_OpenAI):
+class Judge(_Chat, OpenAIJudge):
     """What a provider of chat completions is sent, and answers."""
-
-    def __init__(self, url: str) -> None:
-        self._exactly = Exactly()
-        super().__init__(url, "none", client_of(self._exactly))
-
-    async def again(self, received: Received) -> Answer:
-        self._exactly.body = received.body
-        return await self._create(body(received))
 
     def told(self, received: Received) -> Told:
         sent = body(received)
@@ -239,7 +212,7 @@ def _hear(told: Told, message: dict[str, Any]) -> None:
                     case {"type": "text", "text": str(text)}:
                         said.texts.append(text)
                     case {"type": "image_url", "image_url": {"url": str(url)}}:
-                        said.media.append(("image", of_data_url(url)))
+                        said.media.append(("image", bytes_or_address(url)))
                     case {"type": "file", "file": {"file_data": str(url)}}:
                         said.media.append(("document", of_data_url(url)))
                     case _:

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import httpx2
 import openai
-from openai import AsyncOpenAI
 
-from fairlead.conformance import Answer, Ask, CannotSay, Finish, Mismatch, Received, Refused, Told, Turn, User
-from fairlead.conformance.formats.exact import Exactly, client_of
+from fairlead.conformance import Answer, Ask, CannotSay, Finish, Mismatch, Received, Told, Turn, User
 from fairlead.conformance.formats.openai_chat import used
-from fairlead.conformance.formats.shared import body, dropped, finish, invalid, take
+from fairlead.conformance.formats.openai_sdk import OpenAI, OpenAIClient, OpenAIJudge, failed
+from fairlead.conformance.formats.shared import body, dropped, finish, take
 
 _FINISH: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 _FIELDS = (
@@ -18,18 +16,13 @@ _FIELDS = (
 )
 
 
-class _Completions:
+class _Completions(OpenAI):
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
-        # The SDK's own type of a chunk wants the reason in each, which only the last has: it cannot be held to it.
-        self.sdk = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, http_client=http)
+    # The SDK's own type of a chunk wants the reason in each, which only the last has: it cannot be held to it.
+    strict = False
 
-    async def aclose(self) -> None:
-        await self.sdk.close()
-
-    async def _create(self, said: dict[str, Any]) -> Answer:
-        """What the SDK reads; `said` are the arguments of its `create`."""
+    async def create(self, said: dict[str, Any]) -> Answer:
         answer = Answer()
         try:
             raw = await self.sdk.completions.with_raw_response.create(**said)
@@ -41,25 +34,18 @@ class _Completions:
             async with stream:
                 async for chunk in stream:
                     _read(answer, chunk)
-        except openai.APIResponseValidationError as error:
-            raise invalid(error) from None
-        except openai.APIStatusError as error:
-            raise Refused(error, error.status_code) from None
         except openai.APIError as error:
-            raise Refused(error, None, answer.text) from None
+            raise failed(error, answer.text) from None
         return answer
 
 
-class Client(_Completions):
+class Client(_Completions, OpenAIClient):
     """A client of the gateway: it has a prompt, and no conversation."""
 
-    converses = False
-
-    def __init__(self, url: str, key: str) -> None:
-        super().__init__(f"{url}/v1", key)
+    converses = thinks = False
 
     async def ask(self, ask: Ask) -> Answer:
-        return await self._create(_said(ask))
+        return await self.create(_said(ask))
 
     async def hang_up(self, ask: Ask) -> str:
         stream: Any = await self.sdk.completions.create(**_said(ask))
@@ -102,16 +88,8 @@ def _read(answer: Answer, told: Any) -> None:
         answer.used = used(told.usage)
 
 
-class Judge(_Completions):
+class Judge(_Completions, OpenAIJudge):
     """What a provider of completions is sent, and answers."""
-
-    def __init__(self, url: str) -> None:
-        self._exactly = Exactly()
-        super().__init__(url, "none", client_of(self._exactly))
-
-    async def again(self, received: Received) -> Answer:
-        self._exactly.body = received.body
-        return await self._create(body(received))
 
     def told(self, received: Received) -> Told:
         sent = body(received)

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import httpx2
 import openai
-from openai import AsyncOpenAI
 
 from fairlead.conformance import (
     Answer,
@@ -27,25 +25,25 @@ from fairlead.conformance import (
     Used,
     User,
 )
-from fairlead.conformance.formats.exact import Exactly, client_of
-from fairlead.conformance.formats.shared import arguments, body, data_url, dropped, invalid, named, of_data_url, turn
+from fairlead.conformance.formats.openai_sdk import OpenAI, OpenAIClient, OpenAIJudge, failed
+from fairlead.conformance.formats.shared import (
+    arguments,
+    body,
+    bytes_or_address,
+    data_url,
+    dropped,
+    named,
+    of_data_url,
+    turn,
+)
 
 _INCOMPLETE: dict[str, Finish] = {"max_output_tokens": "length", "content_filter": "refusal"}
 
 
-class _Responses:
+class _Responses(OpenAI):
     """The SDK, and how it is asked."""
 
-    def __init__(self, url: str, key: str, http: httpx2.AsyncClient | None = None) -> None:
-        self.sdk = AsyncOpenAI(
-            base_url=url, api_key=key, max_retries=0, http_client=http, _strict_response_validation=True
-        )
-
-    async def aclose(self) -> None:
-        await self.sdk.close()
-
-    async def _create(self, said: dict[str, Any]) -> Answer:
-        """What the SDK reads; `said` are the arguments of its `create`."""
+    async def create(self, said: dict[str, Any]) -> Answer:
         text, pieces, whole = "", 0, None
         try:
             raw = await self.sdk.responses.with_raw_response.create(**said)
@@ -60,12 +58,8 @@ class _Responses:
                         raise Refused(RuntimeError(event.model_dump_json(exclude_none=True)), None, text)
                     elif event.type in ("response.completed", "response.incomplete"):
                         whole = event.response
-        except openai.APIResponseValidationError as error:
-            raise invalid(error) from None
-        except openai.APIStatusError as error:
-            raise Refused(error, error.status_code) from None
         except openai.APIError as error:
-            raise Refused(error, None, text) from None
+            raise failed(error, text) from None
         if whole is None:
             raise Mismatch("the stream ended without an event that says so")
         answer = read(whole, dropped(raw.headers))
@@ -75,16 +69,13 @@ class _Responses:
         return answer
 
 
-class Client(_Responses):
+class Client(_Responses, OpenAIClient):
     """A client of the gateway. It keeps the conversation itself: nothing is stored."""
 
-    converses = True
-
-    def __init__(self, url: str, key: str) -> None:
-        super().__init__(f"{url}/v1", key)
+    converses = thinks = True
 
     async def ask(self, ask: Ask) -> Answer:
-        return await self._create(_said(ask))
+        return await self.create(_said(ask))
 
     async def hang_up(self, ask: Ask) -> str:
         stream: Any = await self.sdk.responses.create(**_said(ask))
@@ -136,7 +127,7 @@ def _said(ask: Ask) -> dict[str, Any]:
 def _part(said: Said) -> dict[str, Any]:
     match said:
         case Image():
-            return {"type": "input_image", "image_url": data_url(said), "detail": "auto"}
+            return {"type": "input_image", "image_url": said.url or data_url(said), "detail": "auto"}
         case Document():
             return {"type": "input_file", "filename": said.name, "file_data": data_url(said)}
     return {"type": "input_text", "text": said}
@@ -185,16 +176,8 @@ def used(usage: Any) -> Used:
     )
 
 
-class Judge(_Responses):
+class Judge(_Responses, OpenAIJudge):
     """What a provider of responses is sent, and answers."""
-
-    def __init__(self, url: str) -> None:
-        self._exactly = Exactly()
-        super().__init__(url, "none", client_of(self._exactly))
-
-    async def again(self, received: Received) -> Answer:
-        self._exactly.body = received.body
-        return await self._create(body(received))
 
     def told(self, received: Received) -> Told:
         sent = body(received)
@@ -227,7 +210,7 @@ def _hear(told: Told, item: dict[str, Any]) -> None:
                     case {"type": "input_text" | "output_text", "text": str(text)}:
                         said.texts.append(text)
                     case {"type": "input_image", "image_url": str(url)}:
-                        said.media.append(("image", of_data_url(url)))
+                        said.media.append(("image", bytes_or_address(url)))
                     case {"type": "input_file", "file_data": str(url)}:
                         said.media.append(("document", of_data_url(url)))
                     case _:

@@ -65,6 +65,11 @@ def of_data_url(url: str) -> bytes:
     return decoded(data)
 
 
+def bytes_or_address(url: str) -> bytes | str:
+    """What a format that takes both was given. Raises Mismatch."""
+    return of_data_url(url) if url.startswith("data:") else url
+
+
 def dropped(headers: Mapping[str, str]) -> tuple[str, ...]:
     """What the gateway says that the provider could not be told."""
     return tuple(name.strip() for name in headers.get("x-fairlead-dropped", "").split(",") if name.strip())

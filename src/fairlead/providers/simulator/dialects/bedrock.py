@@ -361,7 +361,8 @@ def _said(part: Part) -> Fields:
         case ToolUse(id=id, name=name, arguments=arguments):
             return {"toolUse": {"input": msgspec.json.decode(arguments), "name": name, "toolUseId": id}}
         case Reasoning(text=text, signature=signature):
-            return {"reasoningContent": {"reasoningText": {"signature": signature, "text": text}}}
+            signed = {"signature": signature} if signature is not None else {}
+            return {"reasoningContent": {"reasoningText": {**signed, "text": text}}}
     return {"text": part.text if isinstance(part, Text) else ""}
 
 

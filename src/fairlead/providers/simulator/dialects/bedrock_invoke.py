@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 from msgspec import structs
 
-from fairlead.chat import Event, Finish, Part, PartStart, Reasoning, Request, Response, Usage
+from fairlead.chat import Event, Finish, Part, PartDelta, PartStart, Reasoning, Request, Response, Usage
 from fairlead.errors import InvalidRequest
 from fairlead.providers.simulator.dialects import HERE, Dialect, Fields, Headers, Place, bedrock, encode, fields_of
 from fairlead.providers.simulator.dialects.anthropic import MESSAGES
@@ -208,9 +208,10 @@ class _Mistral(_Delegated):
 
 
 class _Nova:
-    """Converse, but for the names of some settings, and of events.
+    """Converse, but for the names of some settings, and of events. Thoughts are never shown, nor signed.
 
     https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema.html
+    https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema-response.html
     """
 
     def read(self, fields: Fields, place: Place) -> Request:
@@ -222,14 +223,27 @@ class _Nova:
         return bedrock.read({**fields, "inferenceConfig": settings}, place)
 
     def whole(self, response: Response, request: Request) -> Fields:
-        told = bedrock.answer(response, request)
+        parts = tuple(_REDACTED if isinstance(part, Reasoning) else part for part in response.parts)
+        told = bedrock.answer(structs.replace(response, parts=parts), request)
         return {**told, "usage": self._usage(told["usage"])}
 
     def pieces(self, request: Request, response: Response) -> Callable[[Event], Iterable[Fields]]:
         events = bedrock.Events(request)
+        thoughts: set[int] = set()
+
+        def shown(event: Event) -> Iterator[Event]:
+            match event:
+                case PartDelta(index=index) if index in thoughts:
+                    return
+                case PartStart(index=index, part=Reasoning()):
+                    thoughts.add(index)
+                    yield event
+                    yield PartDelta(index, _REDACTED.text)
+                case _:
+                    yield event
 
         def told(event: Event) -> Iterator[Fields]:
-            for name, fields in events(event):
+            for name, fields in (one for each in shown(event) for one in events(each)):
                 if name == "metadata":
                     fields = {"usage": self._usage(fields["usage"]), "metrics": {}, "trace": {}}
                 yield {name: fields}
@@ -276,6 +290,7 @@ class _Prompted:
         return Pieces(self._family, response)
 
 
+_REDACTED = Reasoning("[REDACTED]")
 _CHAT = _Delegated(CHAT, None, frozenset({"stream_options"}))
 # The first prefix that fits counts. https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html
 _FAMILIES: dict[str, Spoken] = {

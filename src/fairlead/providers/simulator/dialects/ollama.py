@@ -3,6 +3,7 @@
 https://docs.ollama.com/api/chat https://docs.ollama.com/api/generate https://docs.ollama.com/api/errors
 """
 
+from abc import abstractmethod
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -88,9 +89,9 @@ class Ollama(Dialect):
         said = self.said("".join(texts), "".join(thoughts), calls)
         return encode({"model": response.model, "created_at": _CREATED, **said, **_end(response, response.usage)})
 
+    @abstractmethod
     def said(self, text: str, thought: str, calls: list[ToolUse]) -> Fields:
         """The fields that tell what the model said."""
-        raise NotImplementedError
 
 
 class Chat(Ollama):

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from fairlead.chat import Event, Finish, Message, PartDelta, Request, Response, Start, Text, Usage
@@ -33,7 +34,7 @@ def turns(prompt: str) -> tuple[Message, ...]:
     return (Message("user", (Text(prompt),)),)
 
 
-class Family:
+class Family(ABC):
     """One family: the names of its settings, and how it answers, whole and in pieces."""
 
     prompt = "prompt"
@@ -60,16 +61,17 @@ class Family:
             stream=bool(place.stream),
         )
 
+    @abstractmethod
     def whole(self, text: str, response: Response, usage: Usage) -> Fields:
-        raise NotImplementedError
+        """An answer."""
 
+    @abstractmethod
     def piece(self, text: str, number: int, usage: Usage) -> Fields:
         """One of a stream; `number`: how many pieces were told before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def last(self, response: Response, usage: Usage) -> Fields:
         """The last of a stream, which says why it ends."""
-        raise NotImplementedError
 
 
 class Claude(Family):
