@@ -80,8 +80,8 @@ class InvalidRequest(FairleadError):
 class InvalidKey(FairleadError):
     status, code, kind = 401, "invalid_api_key", "invalid_request_error"
 
-    def __init__(self) -> None:
-        super().__init__("Incorrect or missing API key. Send a key of this gateway as 'Authorization: Bearer fl-…'.")
+    def __init__(self, header: str = "Authorization: Bearer fl-…") -> None:
+        super().__init__(f"Incorrect or missing API key. Send a key of this gateway as '{header}'.")
 
 
 class TooManyWrongKeys(FairleadError):

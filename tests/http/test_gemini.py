@@ -61,11 +61,13 @@ class Provider(Misbehaving):
 
 
 @asynccontextmanager
-async def passing(folder: Path, *answers: Any, server: str = "") -> AsyncIterator[tuple[Gateway, Provider]]:
+async def passing(
+    folder: Path, *answers: Any, server: str = "", more: str = ""
+) -> AsyncIterator[tuple[Gateway, Provider]]:
     """A gateway before a provider that answers calls with `answers`."""
     async with Provider(*answers) as upstream:
         lab = f'[providers.lab]\nbase_url = "{upstream.url}/v1beta"\nprotocols = ["gemini"]\nsigning = "none"\n'
-        async with gateway(folder, SIMULATOR + lab, server=server) as house:
+        async with gateway(folder, SIMULATOR + lab + more, server=server) as house:
             yield house, upstream
 
 
@@ -250,17 +252,46 @@ async def test_what_is_not_there_is_told_in_geminis_words(house: Gateway) -> Non
         (address("nobody", "generateContent"), "POST", 404, "NOT_FOUND"),
         (address("sim/echo", "generateContent"), "GET", 405, "INVALID_ARGUMENT"),
         (address("sim/echo", "generateContent"), "DELETE", 405, "INVALID_ARGUMENT"),
-        (address("sim/echo", "embedContent"), "POST", 405, "INVALID_ARGUMENT"),
-        (address("sim/echo", "GenerateContent"), "POST", 405, "INVALID_ARGUMENT"),
-        (address("", "generateContent"), "POST", 405, "INVALID_ARGUMENT"),
+        (address("sim/echo", "embedContent"), "POST", 404, "NOT_FOUND"),
+        (address("sim/echo", "batchEmbedContents"), "POST", 404, "NOT_FOUND"),
+        (address("sim/echo", "GenerateContent"), "POST", 404, "NOT_FOUND"),
+        (address("", "generateContent"), "POST", 404, "NOT_FOUND"),
+        ("/v1/models/sim/echo:embedContent", "POST", 404, "NOT_FOUND"),
+        ("/v1beta/tunedModels/mine:generateContent", "POST", 404, "NOT_FOUND"),
+        ("/v1beta/tunedModels/mine:transferOwnership", "POST", 404, "NOT_FOUND"),
+        ("/v1beta/files", "GET", 404, "NOT_FOUND"),
+        ("/v1beta/cachedContents", "POST", 404, "NOT_FOUND"),
+        ("/v1alpha/auth_tokens", "POST", 404, "NOT_FOUND"),
+        ("/v1beta", "GET", 404, "NOT_FOUND"),
         ("/v1beta/models/sim/echo", "POST", 405, "INVALID_ARGUMENT"),
         ("/v1beta/models", "POST", 405, "INVALID_ARGUMENT"),
         ("/v1beta/models/nobody", "GET", 404, "NOT_FOUND"),
     ):
-        status, headers, body = await ask(house, path, ASKED if method == "POST" else b"", method=method)
+        status, headers, body = await ask(
+            house, path, ASKED if method == "POST" else b"", method=method, key=None,
+            headers=f"x-goog-api-key: {KEY}\r\n",
+        )  # fmt: skip
         error = json.loads(body)["error"]
         assert (status, error["code"], error["status"]) == (expected, expected, word), (path, method)
         assert ("allow" in headers) == (status == 405)
+
+
+async def test_other_clients_hear_of_what_is_not_there_in_their_own_words(house: Gateway) -> None:
+    for path, method, expected in (
+        ("/v1/models/nobody:free", "GET", 404),
+        ("/v1/models/sim/echo:embedContent", "POST", 404),
+        ("/v1/models/sim/echo", "POST", 405),
+    ):
+        status, _, body = await ask(house, path, ASKED if method == "POST" else b"", method=method)
+        assert (status, json.loads(body)["error"]["type"]) == (expected, "invalid_request_error")
+
+
+async def test_a_tuned_model_is_asked_for_as_such(tmp_path: Path) -> None:
+    tuned = '[models."tunedModels/mine"]\nendpoints = ["lab/tunedModels/mine"]\n'
+    async with passing(tmp_path, ok(json.dumps(CHUNKS[1]).encode()), more=tuned) as (house, upstream):
+        status, _, body = await ask(house, "/v1beta/tunedModels/mine:generateContent")
+        assert status == 200, body
+        assert b"POST /v1beta/tunedModels/mine:generateContent " in upstream.requests[0]
 
 
 async def test_what_is_wrong_with_a_request_is_told_in_geminis_words(house: Gateway) -> None:

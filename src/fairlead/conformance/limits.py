@@ -85,7 +85,7 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
     ),
     **_family("claude-text", "anthropic-claude-text-completion", "Claude's text completion", refuses=False),
     **_family("titan", "titan-text", "Titan", caches=False),
-    **_family("llama", "meta", "Llama", refuses=False, stops=False, caches=False),
+    **_family("llama", "meta", "Llama 3", refuses=False, stops=False, caches=False),
     **_family("command", "cohere-command", "Command"),
     **_family("mistral", "mistral-text-completion", "Mistral's text completion", refuses=False),
     ("cohere-chat", "document"): Limit("Cohere's messages hold text and images.", _CHAT_V2, refused=True),
@@ -102,7 +102,7 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
         "Cohere counts no reasoning tokens of their own.", _CHAT_V2, lacks="no reasoning tokens"
     ),
     ("ollama-chat", "document"): Limit("Ollama's messages hold text and images.", _OLLAMA_CHAT, refused=True),
-    ("ollama-chat", "refusal"): Limit("Ollama has no reason for a refusal.", _OLLAMA_CHAT, lacks="ended by"),
+    ("ollama-chat", "refusal"): Limit("Ollama names no reason for a refusal.", _OLLAMA_CHAT, lacks="ended by"),
     ("ollama-chat", "usage"): Limit(
         "Ollama counts no reasoning tokens of their own.", _OLLAMA_USAGE, lacks="no reasoning tokens"
     ),
@@ -113,7 +113,7 @@ OUTBOUND: dict[tuple[str, str], Limit] = {
     ("ollama-generate", "thinking"): Limit(
         "It has a prompt, and no turns that a thought could stand in.", _OLLAMA_GENERATE, dropped="reasoning"
     ),
-    ("ollama-generate", "refusal"): Limit("Ollama has no reason for a refusal.", _OLLAMA_GENERATE, lacks="ended by"),
+    ("ollama-generate", "refusal"): Limit("Ollama names no reason for a refusal.", _OLLAMA_GENERATE, lacks="ended by"),
     ("ollama-generate", "usage"): Limit(
         "Ollama counts no reasoning tokens of their own.", _OLLAMA_USAGE, lacks="no reasoning tokens"
     ),

@@ -13,12 +13,18 @@ What clients speak, what providers speak, and what gets through between them: a 
 for each format of providers. `make conformance` writes this page, and `fairlead conformance` shows it.
 
 The vendors' own SDKs judge: one as the client, one that reads what the provider was sent and what it answered. Behind
-the gateway stands the simulator. A cell is
+the gateway stands the simulator. Anthropic's SDK has no words for its older completions any more: it sends and reads
+them by the types that it once had. A body of InvokeModel is its model's: botocore carries it, and what the models have
+no SDK for is read as their pages have it; each family is a row. An image by its address stands on this machine, behind
+the guard: providers that want bytes get what is there, the others the address. A cell is
 
 - ✓ where all that was asked reached the provider, and all that it answered the client, whole and in a stream;
 - – where a format cannot say it: the number leads to the vendor's page. The client learns of it by the header
   `x-fairlead-dropped` or by a 400, unless it is nothing that was asked for;
 - ✗ where neither is so.
+
+What the numbered pages say was read in November 2026, in stored copies of them; of Cohere's, reasons and counts in the
+types of its SDK. A page that lists what a format takes, or tells, says by its silence what it does not.
 
 | case | |
 |---|---|

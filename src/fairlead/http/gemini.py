@@ -4,27 +4,35 @@
     POST /v1beta/models/{model}:streamGenerateContent?alt=sse      without it, the chunks are one JSON array
     POST /v1beta/models/{model}:countTokens
 
-All of it below /v1 and /v1alpha, too: Google's SDKs ask for one or the other.
+All of it below /v1 and /v1alpha, too: Google's SDKs ask for one or the other. A tuned model is asked for as such:
+`/v1beta/tunedModels/mine:generateContent` means the model "tunedModels/mine".
 https://ai.google.dev/api/generate-content. What stands in the query is read here and nowhere else: no log has it.
 """
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fairlead.errors import MethodNotAllowed, NotFound
 from fairlead.http.asgi import App, Header, Receive, Scope, Send
 from fairlead.http.client import AsgiClient, Client
 from fairlead.http.inference import Inference
 from fairlead.protocols.gemini import ArrayOfChunks
 from fairlead.protocols.sse import EventCutter
 
-ROOT = "/v1beta/models/"
+VERSIONS = ("/v1beta", "/v1alpha", "/v1")
+KINDS = ("models", "tunedModels")  # what stands below them
+OWN = ("/v1beta/", "/v1alpha/")  # below these nobody else asks
 # → whether its answer is a stream
 METHODS = {"generateContent": False, "streamGenerateContent": True, "countTokens": False}
-_PATH = re.compile(f"/v1(?:beta|alpha)?/models/(.+):({'|'.join(METHODS)})", re.DOTALL)
+_PATH = re.compile(f"/v1(?:beta|alpha)?/(?:models/(.+)|(tunedModels/.+)):({'|'.join(METHODS)})", re.DOTALL)
 _MOST_FIELDS = 20  # of a query
 _KEY = b"x-goog-api-key"
+_SENT = frozenset({_KEY, b"x-goog-api-client"})  # by Google's clients, and nobody else's
 
 
 class Address(NamedTuple):
@@ -37,11 +45,24 @@ class Address(NamedTuple):
 def address(path: str) -> Address | None:
     """Of `/v1beta/models/{model}:{method}`; None if no call is made there. Names may have slashes and colons."""
     found = _PATH.fullmatch(path)
-    return Address(found[1], found[2]) if found is not None else None
+    return Address(found[1] or found[2], found[3]) if found is not None else None
+
+
+def is_googles(path: str, headers: Iterable[Header]) -> bool:
+    """Whether a client of Google's format asks for `path`. Its SDKs ask below /v1, too."""
+    return f"{path}/".startswith(OWN) or any(name in _SENT for name, _ in headers)
+
+
+async def no_such_method(request: Request) -> Response:
+    """`POST …/models/{id}`, where no method that we know follows. Raises MethodNotAllowed, NotFound."""
+    _, colon, method = request.path_params["id"].rpartition(":")
+    if not colon:
+        raise MethodNotAllowed("GET, HEAD")
+    raise NotFound(f"Models have no method {method[:80]!r} here, but {', '.join(METHODS)}.")
 
 
 class GeminiCalls:
-    """Takes the calls below `ROOT`."""
+    """Takes the calls of models."""
 
     def __init__(self, inference: Callable[[str], Inference]) -> None:
         """`inference` makes the application of an operation, which is called as the method is."""

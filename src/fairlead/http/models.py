@@ -12,7 +12,7 @@ from fairlead.auth import Auth
 from fairlead.catalog import Catalog, Listed
 from fairlead.errors import Forbidden, ModelNotFound
 from fairlead.http.asgi import Header
-from fairlead.http.gemini import query, with_key
+from fairlead.http.gemini import is_googles, query, with_key
 from fairlead.http.identity import identified
 
 
@@ -79,7 +79,7 @@ def _gemini_row(model: Listed) -> dict[str, Any]:
 
 def _wants_gemini(request: Request) -> bool:
     """Google's SDKs ask below /v1, too."""
-    return "x-goog-api-client" in request.headers or "x-goog-api-key" in request.headers
+    return is_googles("", request.headers.raw)
 
 
 def _wants_anthropic(request: Request) -> bool:

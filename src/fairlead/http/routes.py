@@ -21,7 +21,10 @@ from fairlead.http.usage import Usage
 from fairlead.protocols import Served
 
 # Below these a name may have any characters.
-_NAMES = b"/v1/models/", b"/api/v1/models/", b"/v1beta/models/", b"/v1alpha/models/"
+_NAMES = tuple(
+    f"{root}/{kind}/".encode()
+    for root, kind in [("/api/v1", "models"), *((root, kind) for root in gemini.VERSIONS for kind in gemini.KINDS)]
+)
 OPENROUTER = "/api/v1"  # the same routes, errors and answers in OpenRouter's dialect
 
 # operation → its path below /v1, and the formats spoken there: under /v1, and under /api/v1
@@ -74,7 +77,7 @@ class Routes:
         call = self.calls.get(path)
         if call is not None:
             return call.protocol.encode_error
-        if f"{path}/".startswith(gemini.ROOT):
+        if gemini.is_googles(path, headers):
             return self.gemini.protocol.encode_error
         if any(name == b"anthropic-version" for name, _ in headers):
             return self._dialects["anthropic-messages"].encode_error
@@ -109,9 +112,15 @@ def _router(models: Models, usage: Usage, health: Health) -> App:
             Route(root + "/usage", usage.summary, methods=["GET"]),
             Route(root + "/generation", usage.generation, methods=["GET"]),
         ]
+    for own in gemini.OWN:
+        routes += [
+            Route(own + "models", models.gemini_index, methods=["GET"]),
+            Route(own + "models/{id:path}", models.gemini_one, methods=["GET"]),
+        ]
     routes += [
-        Route("/v1beta/models", models.gemini_index, methods=["GET"]),
-        Route(gemini.ROOT + "{id:path}", models.gemini_one, methods=["GET"]),
+        Route(f"{root}/{kind}/{{id:path}}", gemini.no_such_method, methods=["POST"])
+        for root in gemini.VERSIONS
+        for kind in gemini.KINDS
     ]
     # A path with a slash too many is nothing, not a redirect: an SDK would repeat its POST there as a GET.
     return Router(routes, redirect_slashes=False)

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from fairlead.errors import ContentPolicyViolation, FairleadError, OutOfCredit, UpstreamError, from_status
+from fairlead.errors import ContentPolicyViolation, FairleadError, InvalidKey, OutOfCredit, UpstreamError, from_status
 from fairlead.protocols import envelope
 
 NO_THREADS = "thread_unsupported_request"  # SDKs know it by this code, and send the whole conversation instead
@@ -47,6 +47,8 @@ def _meaning(status: int, error: object) -> UpstreamError:
 
 def encode(error: FairleadError) -> dict[str, Any]:
     """The whole body for our clients; `code`, `param` and `retryable` are ours beside Anthropic's fields."""
+    if isinstance(error, InvalidKey):
+        error = InvalidKey("x-api-key: fl-…")
     kind = _TYPE_OF.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
     told: dict[str, Any] = {
         "type": kind, "message": str(error), "code": error.code, "param": error.param, "retryable": error.retryable,

@@ -11,6 +11,7 @@ from msgspec import Raw
 from fairlead.errors import (
     CredentialRejected,
     FairleadError,
+    InvalidKey,
     OutOfCredit,
     UpstreamError,
     from_status,
@@ -102,6 +103,8 @@ def _text(value: object) -> str | None:
 
 def encode(error: FairleadError) -> dict[str, Any]:
     """The whole body for our clients; our own code and whether to try again stand in an ErrorInfo."""
+    if isinstance(error, InvalidKey):
+        error = InvalidKey("x-goog-api-key: fl-…")
     status = _TOLD.get(error.status, "INVALID_ARGUMENT" if error.status < 500 else "INTERNAL")
     metadata = {"retryable": "true" if error.retryable else "false"}
     if error.param:
