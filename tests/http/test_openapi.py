@@ -33,7 +33,7 @@ from serving import serving
 DOCUMENT = json.loads(json.dumps(document()))
 Operation = tuple[str, str]  # "post", "/v1/chat/completions"
 OPERATIONS_TOLD: list[Operation] = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item]
-GEMINI_CALLS: set[Operation] = {("post", f"{gemini.ROOT}{{model}}:{method}") for method in gemini.METHODS}
+GEMINI_CALLS: set[Operation] = {("post", f"/v1beta/models/{{model}}:{method}") for method in gemini.METHODS}
 SCOPELESS = "a key that may do nothing"  # stands for one that is made for a test
 ASKED = {"role": "user", "content": "hello there"}
 

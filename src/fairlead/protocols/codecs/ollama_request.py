@@ -4,6 +4,7 @@ https://docs.ollama.com/api/chat and https://docs.ollama.com/api/generate. Image
 are objects.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -204,13 +205,17 @@ def _continued(messages: list[Message]) -> tuple[Raw | None, list[Message]]:
 def _prompt(messages: list[Message]) -> str:
     if len(messages) == 1 and messages[0].role in ("user", "system", "developer"):
         return wording.text_of(messages[0].parts)
-    turns = [f"### {_LABELS[message.role]}:\n{_transcribed(message)}" for message in messages]
+    turns = [
+        f"### {_LABELS[message.role]}:\n{wording.unmarked(_transcribed(message), _MARKS, opens=True)}"
+        for message in messages
+    ]
     if messages and messages[-1].role != "assistant":
         turns.append("### Assistant:\n")
     return "\n\n".join(turns)
 
 
 _LABELS = {"system": "System", "developer": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+_MARKS = re.compile(rf"(?<=[\n\r])[ \t]*###[ \t]*(?:{'|'.join(dict.fromkeys(_LABELS.values()))})(?=:)")
 
 
 def _transcribed(message: Message) -> str:

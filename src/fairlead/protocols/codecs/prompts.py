@@ -4,6 +4,7 @@ OpenAI's completions, Anthropic's, and what the older models on Bedrock take.
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from fairlead.chat import Media, Message, Part, Request, ToolResult, ToolUse
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.codecs.wording import document_text, refused, split_off_system, text_of
+from fairlead.protocols.codecs.wording import document_text, refused, split_off_system, text_of, unmarked
 from fairlead.protocols.unsaid import unsaid
 
 HUMAN = "\n\nHuman:"  # begins a turn of the user's for Anthropic's models, which end theirs there by themselves
@@ -29,6 +30,7 @@ class Prompted(Struct, frozen=True):
     """How a family of models is prompted."""
 
     prompt: Callable[[str, Sequence[Turn]], str]  # of the instructions and the turns
+    marks: re.Pattern[str]  # what begins and ends a turn there, but for its last letters
     names: dict[str, str]  # of settings: ours → theirs
     field: str = "prompt"
     within: str | None = None  # where the settings stand, if not beside the prompt
@@ -112,12 +114,20 @@ def _headed(head: str, tail: str, end: str) -> Callable[[str, Sequence[Turn]], s
     return prompt
 
 
+def _named(names: str) -> re.Pattern[str]:
+    """Marks of turns that begin a line, with a colon behind the name."""
+    return re.compile(rf"(?<=[\n\r])[ \t]*(?:{names})(?=:)")
+
+
+_TOKENS = re.compile(r"<\|(?=\w+\|>)")
+_INSTRUCTED = re.compile(r"<(?=/?s>)|<<(?=/?SYS>>)|\[(?=/?INST\])")
 _LLAMA = {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}
 
 # Unasked it tells 16 tokens, which is no answer of a chat. What is asked for must fit into the model's context beside
 # the prompt; the smallest is 4,096. https://platform.openai.com/docs/api-reference/completions/create
 OPENAI = Prompted(
     _plain,
+    _named("User|Assistant"),
     {name: name for name in "max_tokens temperature top_p frequency_penalty presence_penalty seed stop user".split()},
     needs_limit=True,
     most_unasked=1024,
@@ -127,6 +137,7 @@ OPENAI = Prompted(
 )
 CLAUDE = Prompted(
     _claude,
+    re.compile(r"[\n\r]{2}[ \t]*(?:Human|Assistant)(?=:)"),
     {
         "max_tokens": "max_tokens_to_sample", "temperature": "temperature", "top_p": "top_p", "top_k": "top_k",
         "stop": "stop_sequences",
@@ -135,23 +146,26 @@ CLAUDE = Prompted(
 )  # fmt: skip
 TITAN = Prompted(
     _titan,
+    _named("User|Bot"),
     {"max_tokens": "maxTokenCount", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"},
     field="inputText",
     within="textGenerationConfig",
 )
 COMMAND = Prompted(
     _command,
+    _named("User|Chatbot"),
     {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "p", "top_k": "k", "stop": "stop_sequences"},
 )
 MISTRAL = Prompted(
     _mistral,
+    _INSTRUCTED,
     {"max_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop"},
 )
-LLAMA2 = Prompted(_llama2, _LLAMA)
+LLAMA2 = Prompted(_llama2, _INSTRUCTED, _LLAMA)
 # https://www.llama.com/docs/model-cards-and-prompt-formats/meta-llama-3/
-LLAMA3 = Prompted(_headed("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), _LLAMA)
+LLAMA3 = Prompted(_headed("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), _TOKENS, _LLAMA)
 # https://www.llama.com/docs/model-cards-and-prompt-formats/llama4/
-LLAMA4 = Prompted(_headed("<|header_start|>", "<|header_end|>", "<|eot|>"), _LLAMA)
+LLAMA4 = Prompted(_headed("<|header_start|>", "<|header_end|>", "<|eot|>"), _TOKENS, _LLAMA)
 
 
 # ---- requests
@@ -181,12 +195,20 @@ def spelt(
             stop.append(family.ends)
     if family.needs_limit and request.max_tokens is None:
         values[family.names["max_tokens"]] = min(default_max_tokens, family.most_unasked or default_max_tokens)
-    body: dict[str, Any] = {family.field: family.prompt(system, turns)}
+    body: dict[str, Any] = {family.field: _prompted(family, system, turns)}
     if family.within is None:
         body.update(values)
     elif values:
         body[family.within] = values
     return body, dropped
+
+
+def _prompted(family: Prompted, system: str, turns: Sequence[Turn]) -> str:
+    """The prompt. What a user says alone may be all of it: then it is as the user spells it."""
+    if _is_alone(system, turns) and family.prompt("", turns) == turns[0].text:
+        return turns[0].text
+    said = [Turn(turn.mine, unmarked(turn.text, family.marks)) for turn in turns]
+    return family.prompt(unmarked(system, family.marks, opens=True), said)
 
 
 def settings(request: Request, family: Prompted) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,13 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols.envelope import given
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+
+
+def unmarked(text: str, marks: re.Pattern[str], *, opens: bool = False) -> str:
+    """`text`, as it may stand in a prompt whose turns begin with `marks`: a space behind each makes it none. Nobody
+    speaks for another by what stands in a text. `opens`: the prompt, or a line of it, begins with it."""
+    begin = "\n\n" if opens else ""
+    return marks.sub(r"\g<0> ", begin + text).removeprefix(begin)
 
 
 def own_fields(extra: Mapping[str, Opaque], protocol: str, names: Collection[str]) -> dict[str, Raw]:
