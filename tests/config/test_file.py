@@ -258,6 +258,15 @@ def test_the_simulator_is_there_when_it_is_named(file: Path) -> None:
     assert provider(load(None, {}, find=False, simulator=True), "sim") == sim
 
 
+def test_what_needs_no_credential_is_there_when_it_is_named(file: Path) -> None:
+    assert "ollama" not in {told.name for told in read(file, "").providers}
+    ollama = provider(read(file, "[providers.ollama]\n"), "ollama")
+    assert (ollama.signing.kind, ollama.models_path) == ("none", "/tags")
+    assert set(ollama.base_urls.values()) == {"http://127.0.0.1:11434/api"}
+    elsewhere = read(file, '[providers.ollama]\nbase_url = "http://10.0.0.7:11434/api"\n')
+    assert provider(elsewhere, "ollama").base_urls["ollama-chat"] == "http://10.0.0.7:11434/api"
+
+
 def test_certificates_lie_beside_the_file(file: Path) -> None:
     (file.parent / "ca.pem").touch()
     told = provider(read(file, LAB + 'ca_file = "ca.pem"\n'), "lab")

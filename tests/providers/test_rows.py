@@ -21,7 +21,8 @@ def test_a_row_names_known_protocols_addresses_signings_and_quirks(name: str) ->
     assert provider.base_urls
     for protocol, url in provider.base_urls.items():
         assert protocol in WIRES
-        assert urlsplit(url).scheme in ("https", "simulator")
+        parts = urlsplit(url)
+        assert parts.scheme in ("https", "simulator") or parts.hostname == "127.0.0.1"
         assert not url.endswith("/")
     assert provider.signing.kind in ("bearer", "header", "none")
     assert set(provider.quirks) <= set(quirks.KNOWN)
@@ -46,6 +47,32 @@ def test_there_are_a_dozen_compatible_vendors_and_anthropic() -> None:
     assert PROVIDERS["anthropic"].signing == Signing("header", "x-api-key")
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "listed"),
+    [
+        # https://ai.google.dev/api/generate-content https://ai.google.dev/api/models
+        (
+            "google",
+            "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
+            "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000",
+        ),
+        ("cohere", "https://api.cohere.com/v2/chat", None),  # https://docs.cohere.com/reference/chat
+        # https://docs.ollama.com/api/chat https://docs.ollama.com/api/tags
+        ("ollama", "http://127.0.0.1:11434/api/chat", "http://127.0.0.1:11434/api/tags"),
+        (
+            "anthropic",
+            "https://api.anthropic.com/v1/messages",
+            "https://api.anthropic.com/v1/models?limit=1000",
+        ),
+    ],
+)
+def test_a_vendor_is_asked_where_its_documentation_has_it(name: str, asked: str, listed: str | None) -> None:
+    provider = PROVIDERS[name]
+    protocol, base = next(iter(provider.base_urls.items()))
+    assert base + WIRES[protocol].path("m", False) == asked
+    assert (base + provider.models_path if provider.models_path else None) == listed
+
+
 def test_no_two_rows_read_the_same_variable_or_claim_the_same_pattern() -> None:
     variables = [provider.credential_env for provider in PROVIDERS.values() if provider.credential_env]
     claims = [claim for provider in PROVIDERS.values() for claim in provider.claims]
@@ -61,6 +88,8 @@ def test_no_two_rows_read_the_same_variable_or_claim_the_same_pattern() -> None:
         ("claude-sonnet-4-5", "anthropic"),
         ("gemini-2.5-pro", "google"),
         ("grok-4", "xai"),
+        ("command-a-03-2025", "cohere"),
+        ("ollama/llama3.2", "ollama"),
         ("deepseek-chat", "deepseek"),
         ("mistral-large-latest", "mistral"),
         ("kimi-k2", "moonshotai"),

@@ -262,7 +262,7 @@ class _Reader:
 
     def _providers(self) -> tuple[dict[str, Provider], dict[str, Credential]]:
         told = self._table(self.told.get("providers", {}), ("providers",))
-        merged = {name: row for name, row in rows().items() if name != SIMULATOR or self.simulator or name in told}
+        merged = {name: row for name, row in rows().items() if self._is_offered(name, row, told)}
         for name, value in told.items():
             path = ("providers", name)
             if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
@@ -276,6 +276,10 @@ class _Reader:
             if value:
                 credentials[name] = Credential(name, value)
         return providers, credentials
+
+    def _is_offered(self, name: str, row: Row, told: dict[str, Any]) -> bool:
+        """Vendors are, where there is a credential; what needs none, where it is named."""
+        return row.signing != "none" or name in told or (name == SIMULATOR and self.simulator)
 
     def _row(self, told: dict[str, Any], path: tuple[str, ...], known: Row | None) -> Row:
         """What is told of a provider, upon what is known of it. One that says nothing of a credential needs none."""

@@ -112,15 +112,14 @@ def _router(models: Models, usage: Usage, health: Health) -> App:
             Route(root + "/usage", usage.summary, methods=["GET"]),
             Route(root + "/generation", usage.generation, methods=["GET"]),
         ]
-    for own in gemini.OWN:
-        routes += [
-            Route(own + "models", models.gemini_index, methods=["GET"]),
-            Route(own + "models/{id:path}", models.gemini_one, methods=["GET"]),
-        ]
     routes += [
-        Route(f"{root}/{kind}/{{id:path}}", gemini.no_such_method, methods=["POST"])
-        for root in gemini.VERSIONS
-        for kind in gemini.KINDS
+        Route("/v1beta/models", models.gemini_index, methods=["GET"]),
+        Route("/v1beta/models/{id:path}", models.gemini_one, methods=["GET"]),
+        *(
+            Route(f"{root}/{kind}/{{id:path}}", gemini.no_such_method, methods=["POST"])
+            for root in gemini.VERSIONS
+            for kind in gemini.KINDS
+        ),
     ]
     # A path with a slash too many is nothing, not a redirect: an SDK would repeat its POST there as a GET.
     return Router(routes, redirect_slashes=False)
