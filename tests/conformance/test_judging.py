@@ -1,16 +1,32 @@
 """The judges of the matrix see what got lost: each of these would be a red cell."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from fairlead.conformance import Answer, Ask, Call, CannotSay, Mismatch, Received, Refused, Told, ToolSpec, Turn, User
+from fairlead.conformance import (
+    Answer,
+    Ask,
+    Call,
+    CannotSay,
+    Image,
+    Mismatch,
+    Received,
+    Refused,
+    Told,
+    ToolSpec,
+    Turn,
+    User,
+)
 from fairlead.conformance.cases import CASES, PLACE, WEATHER
+from fairlead.conformance.formats.anthropic_completions import Judge as Complete
 from fairlead.conformance.formats.anthropic_messages import Judge as Anthropic
 from fairlead.conformance.formats.bedrock_converse import Judge as Converse
+from fairlead.conformance.formats.bedrock_nova import Judge as Nova
+from fairlead.conformance.formats.bedrock_texts import Judge as Texts
 from fairlead.conformance.formats.openai_chat import Judge as OpenAI
 from fairlead.conformance.limits import INBOUND, OUTBOUND, Limit, limit_of
 from fairlead.conformance.matrix import untold
@@ -96,6 +112,20 @@ async def test_what_reached_the_provider_otherwise_is_seen(changed: dict[str, An
         await pair(told=structs.replace(TOLD, **changed)).ask(ASK)
 
 
+@pytest.mark.parametrize(
+    ("by_address", "reached", "taken"),
+    [(False, b"png", True), (False, "http://a/b.png", False), (True, "http://a/b.png", True), (True, b"png", False)],
+)
+async def test_an_image_by_its_address_reaches_the_provider_as_it_wants_it(
+    by_address: bool, reached: bytes | str, taken: bool
+) -> None:
+    ask = Ask("p/m", (User((Image("image/png", b"png", "http://a/b.png"),)),), max_tokens=9)
+    between = Between(Told("m", [Turn("user", media=[("image", reached)])], max_tokens=9), ANSWER, ANSWER)
+    pair = Pair(between, "p", judge=between, upstream=between, by_address=by_address)
+    with nullcontext() if taken else pytest.raises(Mismatch, match="media reached the provider as"):
+        assert await pair.ask(ask) is ANSWER
+
+
 async def test_of_a_prompt_all_that_was_said_is_looked_for() -> None:
     told = structs.replace(TOLD, prompt=True, system="", stop=("User:", "x"))
     held = structs.replace(told, turns=[Turn("user", ["Be brief. User: hello Assistant:"])])
@@ -179,6 +209,30 @@ async def judging(make: Callable[[str], Any]) -> AsyncIterator[Any]:
         yield judge
     finally:
         await judge.aclose()
+
+
+VERSIONED = {"anthropic-version": "2023-06-01"}
+
+
+@pytest.mark.parametrize(
+    ("make", "target", "body", "named"),
+    [
+        (Nova, "/model/amazon.nova-lite/invoke", b'{"messages":[],"owl":1}', "the request has owl"),
+        (Nova, "/model/amazon.nova-lite/invoke", b'{"messages":[],"inferenceConfig":{"owl":1}}', "Config has owl"),
+        (Texts, "/model/meta.llama3/invoke", b'{"prompt":"x","stop":["y"]}', "the request has stop"),
+        (Texts, "/model/amazon.titan-text/invoke", b'{"inputText":"x","maxTokenCount":1}', "has maxTokenCount"),
+        (Texts, "/model/mistral.mixtral/invoke", b'{"prompt":["x"]}', "the prompt is no text"),
+        (Texts, "/model/meta.llama3/converse", b'{"prompt":"x"}', "was asked at"),
+        (Complete, "/v1/complete", b'{"model":"m","prompt":"x","max_tokens_to_sample":1}', "no prompt for Claude"),
+        (Complete, "/v1/complete", b'{"model":"m","prompt":"x","max_tokens":1}', "has max_tokens"),
+    ],
+)
+async def test_a_request_that_is_not_its_familys_is_seen(
+    make: Callable[[str], Any], target: str, body: bytes, named: str
+) -> None:
+    async with judging(make) as judge:
+        with pytest.raises(Mismatch, match=named):
+            judge.told(Received(target, VERSIONED, body))
 
 
 @pytest.mark.parametrize(
