@@ -1117,7 +1117,7 @@ def test_an_error_is_known_by_status_and_words(status: int, body: bytes, kind: t
     ("error", "kind"),
     [
         (errors.InvalidRequest("x", param="p"), "invalid_request_error"),
-        (errors.InvalidKey(), "authentication_error"),
+        (errors.InvalidKey("x-api-key: fl-…"), "authentication_error"),
         (errors.Forbidden("x"), "permission_error"),
         (errors.ModelNotFound("m"), "not_found_error"),
         (errors.TooLarge("x"), "request_too_large"),
@@ -1137,6 +1137,10 @@ def test_an_error_is_told_as_anthropic_tells_it(error: errors.FairleadError, kin
     }  # fmt: skip
     assert msgspec.json.decode(body) == {"type": "error", "error": expected}
     assert FORMAT.encode_error_event(error) == b"event: error\ndata: %b\n\n" % body
+
+
+def test_a_wrong_key_is_told_in_the_header_that_anthropics_clients_send():
+    assert "'x-api-key: fl-…'" in msgspec.json.decode(FORMAT.encode_error(errors.InvalidKey()))["error"]["message"]
 
 
 # ---- whatever the bytes
