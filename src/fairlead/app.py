@@ -131,7 +131,7 @@ class House:
         if access_log is not None:
             self.access = AccessLog(access_log, text=wants_text(settings.logging.format, access_log))
         self.reloader = Reloader(config_file, read, self.catalog, settings)
-        buffers = Buffers(self.settings.max_buffered_bytes)
+        buffers = Buffers(self.settings.max_buffered_bytes, self.settings.max_objects)
         self.fetcher = _fetcher(settings.media, buffers)
         pins = Pins(KeptAnswers(self._looking_up).find)
         self.pipeline = Pipeline(

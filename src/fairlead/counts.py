@@ -62,6 +62,8 @@ class Counts:
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
+            if self.buffers.is_large(len(call.body)):
+                await asyncio.to_thread(self.buffers.admit, call.body)
             reply = await self._counted(call)
         except BaseException as error:
             self._over(call, error)
@@ -92,6 +94,7 @@ class Counts:
         if call.request is None:
             assert counts_for_clients(call.protocol)
             call.request = await asyncio.to_thread(call.protocol.decode_count, call.body)
+            self.buffers.hold_words(call)
         return call.request
 
     async def _asked(self, call: Call) -> int | None:

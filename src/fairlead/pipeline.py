@@ -89,6 +89,8 @@ class Pipeline:
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
+            if self.buffers.is_large(len(call.body)):
+                await asyncio.to_thread(self.buffers.admit, call.body)
             if len(call.body) > _VERY_LARGE_BYTES:
                 call.envelope = await asyncio.to_thread(call.protocol.peek, call.body)
             else:
@@ -180,8 +182,9 @@ class Pipeline:
         and InvalidRequest, with nothing sent or written down, if what is asked cannot be said there."""
         endpoint, wire, translation = leg.endpoint, leg.wire, leg.translation
         large = not translation.passes and len(call.body) > _LARGE_BYTES  # others shall not wait for it
-        if large and call.request is None:
-            await asyncio.to_thread(translation.prepare, call)
+        if not translation.passes and call.request is None:
+            await asyncio.to_thread(translation.prepare, call) if large else translation.prepare(call)
+            self.buffers.hold_words(call)
         if not translation.passes and (addresses := translation.addresses(call, endpoint)):
             await media.fetch(call, addresses, self.fetcher, self.buffers)
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
@@ -256,8 +259,13 @@ class Pipeline:
         if not body:
             raise UpstreamBroken("its answer was empty")
         attempt.content_bytes = len(body)
+        told = call, attempt.endpoint, body, response.headers
         try:
-            answer, summary = leg.translation.answer(call, attempt.endpoint, body, response.headers)
+            if self.buffers.is_large(len(body)):
+                await asyncio.to_thread(self.buffers.bound, (body,), passes=leg.translation.passes)
+                answer, summary = await asyncio.to_thread(leg.translation.answer, *told)
+            else:
+                answer, summary = leg.translation.answer(*told)
         except UpstreamBroken as error:
             error.raw = body
             raise
@@ -299,7 +307,10 @@ class Pipeline:
                 held += ended(stream, cutter)
                 break
             came += len(chunk)
-            held += stream.feed(cutter.feed(chunk))
+            events = cutter.feed(chunk)
+            if attempt.held > self.buffers.most_objects:
+                self.buffers.bound(events, passes=translation.passes)
+            held += stream.feed(events)
             if stream.committed:
                 break
             if stream.failed is not None:

@@ -61,6 +61,8 @@ class Relay:
         if not events:
             attempt.held = self._buffers.recount(attempt.held, attempt.held + len(chunk))
             return True
+        if attempt.held > self._buffers.most_objects:  # bytes of what was not whole, among which is a large event
+            self._buffers.bound(events, passes=self._stream.passes)
         out = self._feed(events)
         stream = self._stream
         if stream.done:

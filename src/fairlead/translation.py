@@ -37,11 +37,13 @@ from fairlead.resources import Endpoint
 OWN_FIELDS = frozenset({"provider", "models", "route", "transforms", "session_id", "trace"})
 _NONE: frozenset[str] = frozenset()
 _NOWHERE: Mapping[tuple[str, str], int] = {}
+_MOST_PARTS = 10_000  # of a streamed answer: some formats tell all of it again at its end
 
 
 class Stream(Protocol):
     """One streamed answer on its way to the client. `summary` grows as events are seen."""
 
+    passes: bool  # bytes pass through untouched
     committed: bool  # an event with content was seen
     done: bool  # the end mark of the provider's format was seen
     failed: UpstreamError | None  # an event told an error: nothing follows
@@ -168,6 +170,7 @@ class PassthroughStream:
 
     __slots__ = ("_hide", "_reader", "_see", "committed", "done", "failed", "summary")
 
+    passes = True
     held = 0  # nothing waits here
 
     def __init__(self, wire: Wire, *, hide_usage: bool) -> None:
@@ -301,12 +304,15 @@ def wants_usage(call: Call) -> bool:
 class TranslatedStream:
     """Each event is decoded, looked at, and encoded for the client."""
 
-    __slots__ = ("_decode", "_encode", "_id", "_model", "committed", "done", "failed", "held", "summary")
+    __slots__ = ("_decode", "_encode", "_id", "_model", "_parts", "committed", "done", "failed", "held", "summary")
+
+    passes = False
 
     def __init__(self, decode: EventDecoder, encode: EventEncoder, *, id: str, model: str) -> None:
         """`id`, `model`: what the client is told where the provider's format has none."""
         self._decode, self._encode = decode, encode
         self._id, self._model = id, model
+        self._parts = 0
         self.held = 0
         self.summary = Summary()
         self.committed = False
@@ -341,6 +347,9 @@ class TranslatedStream:
             case PartDelta(text=text, signature=signature):
                 self.committed = self.committed or bool(text or signature)
             case PartStart(part=part):
+                self._parts += 1
+                if self._parts > _MOST_PARTS:
+                    raise UpstreamBroken(f"its answer has more than {_MOST_PARTS} parts")
                 # A text or a thought begins empty; anything else is content by its mere beginning.
                 empty = isinstance(part, Text | Reasoning) and not part.text and not getattr(part, "encrypted", None)
                 self.committed = self.committed or isinstance(part, ToolUse) or not empty

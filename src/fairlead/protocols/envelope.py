@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from fairlead import tally
 from fairlead.errors import InvalidRequest
 
 T = TypeVar("T")
 NULL = Raw(b"null")
+_MOST_OBJECTS = 100_000
 _top_level = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}  # of the few kinds that `read` is asked for
@@ -195,7 +197,9 @@ def check(found: list[Said]) -> None:
 
 
 def any_value(raw: bytes | Raw) -> Any:
-    """What JSON says; None where it is none, or cannot be held."""
+    """What JSON says; None where it is none, or cannot be held. It may stand in a text, which nobody looked into."""
+    if tally.may_exceed(len(raw), _MOST_OBJECTS) and tally.exceeded(bytes(raw), _MOST_OBJECTS) is not None:
+        return None
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

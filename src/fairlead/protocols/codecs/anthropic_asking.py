@@ -39,7 +39,6 @@ _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh"
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 class _Turn(Struct):
@@ -248,8 +247,8 @@ def input_of(call: ToolUse) -> Raw | None:
     """The arguments as JSON, None if they are not an object."""
     try:
         arguments = call.arguments.strip().encode() or b"{}"
-        return Raw(arguments) if isinstance(_decode(arguments), dict) else None
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return Raw(arguments) if isinstance(any_value(arguments), dict) else None
+    except UnicodeEncodeError:
         return None
 
 

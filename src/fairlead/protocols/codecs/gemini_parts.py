@@ -319,9 +319,10 @@ def args_of(call: ToolUse, *, strict: bool) -> Raw:
     """The arguments as JSON. If they are no object: InvalidRequest if `strict`, else {}."""
     told = call.arguments.strip()
     try:
-        if isinstance(msgspec.json.decode(told or "{}"), dict):
-            return Raw(told.encode() or b"{}")
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        raw = told.encode() or b"{}"
+        if isinstance(any_value(raw), dict):
+            return Raw(raw)
+    except UnicodeEncodeError:
         pass
     if strict:
         message = f"The arguments of the call {call.id[:60]!r} of the tool {call.name[:60]!r} must be a JSON object."

@@ -7,12 +7,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from fairlead.chat import Media, Message, Opaque, Part, Request, Text, Tool, ToolResult, ToolUse
 from fairlead.errors import InvalidRequest
-from fairlead.protocols.envelope import given
+from fairlead.protocols.envelope import any_value, given
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 
@@ -124,9 +123,9 @@ def arguments_of(call: ToolUse) -> Raw:
     """The arguments as a JSON object. Raises InvalidRequest if they are none."""
     try:
         told = call.arguments.strip().encode() or b"{}"
-        if isinstance(msgspec.json.decode(told), dict):
+        if isinstance(any_value(told), dict):
             return Raw(told)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except UnicodeEncodeError:
         pass
     shown = f"The arguments of the call {call.id[:60]!r} of the tool {call.name[:60]!r} must be a JSON object."
     raise InvalidRequest(shown, param="messages")
