@@ -37,12 +37,25 @@ ARROWS: dict[str, set[str]] = {
     "auth": WORDS | {"penalties"},
     "penalties": set(),
     "pins": WORDS,
-    "media": WORDS | {"buffers", "protocols", "upstream"},
-    "translation": WORDS | {"media", "protocols"},
+    "places": WORDS | {"protocols"},
+    "media": WORDS | {"buffers", "places", "protocols", "upstream"},
+    "translation": WORDS | {"media", "places", "protocols"},
     "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
     "answers": WORDS | {"buffers", "protocols", "routing", "upstream"},
     "counts": WORDS
-    | {"answers", "auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "routing", "translation"}
+    | {
+        "answers",
+        "auth",
+        "buffers",
+        "catalog",
+        "media",
+        "pins",
+        "places",
+        "policy",
+        "protocols",
+        "routing",
+        "translation",
+    }
     | {"upstream", "providers.signing"},
     "pipeline": WORDS
     | {"answers", "auth", "buffers", "catalog", "media", "pins", "policy", "protocols", "relay", "routing"}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from msgspec import structs
 
-from fairlead import answers, media, policy, routing
+from fairlead import answers, media, places, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
 from fairlead.call import Call, Counted, Reply, outcome
@@ -22,7 +22,7 @@ from fairlead.protocols import Asked, CountsAsked, counts_for_clients, is_counti
 from fairlead.providers.signing import request_head
 from fairlead.resources import Credential, Endpoint
 from fairlead.routing import retry
-from fairlead.translation import OWN_FIELDS
+from fairlead.translation import OWN_FIELDS, checked
 from fairlead.upstream import Origin, Transport, UpstreamRequest
 from fairlead.upstream.fetching import Fetcher
 
@@ -93,7 +93,9 @@ class Counts:
         """Only what another format is told, or an estimate stands on, has to be understood."""
         if call.request is None:
             assert counts_for_clients(call.protocol)
-            call.request = await asyncio.to_thread(call.protocol.decode_count, call.body)
+            assert call.envelope is not None
+            words = await asyncio.to_thread(call.protocol.decode_count, call.body)
+            call.request = checked(words, call.envelope)
             self.buffers.hold_words(call)
         return call.request
 
@@ -156,7 +158,11 @@ class Counts:
                 assert call.fetched is not None
                 words = media.with_bytes(words, wire, endpoint.model, call.fetched)
             extra = {name: opaque for name, opaque in words.extra.items() if name not in OWN_FIELDS}
-            body = wire.encode_count_request(structs.replace(words, model=endpoint.model, extra=extra, stream=False))
+            asked = structs.replace(words, model=endpoint.model, extra=extra, stream=False)
+            try:
+                body = wire.encode_count_request(asked)
+            except InvalidRequest as error:
+                raise places.named(call, error, words) from None
         head = request_head(
             provider, wire.name, wire.count_path(endpoint.model), credential, call.headers if same else None
         )

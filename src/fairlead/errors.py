@@ -3,6 +3,7 @@
     FairleadError
     ├── InvalidConfig             at start or reload; never sent to a client
     ├── InvalidRequest        400 names the field (`param`)
+    │   └── Unsayable         400 a format has no words for it: the next endpoint may have
     ├── InvalidKey            401 missing, unknown, revoked: the same words
     ├── Forbidden             403 the key lacks a scope
     │   └── TlsRequired       403 it came over plain HTTP
@@ -75,6 +76,19 @@ class InvalidRequest(FairleadError):
         super().__init__(message, param=param)
         if code is not None:
             self.code = code
+
+
+class Unsayable(InvalidRequest):
+    """A format has no words for `part` of a request. Where that stands in the client's own spelling, only who has the
+    client's request can name: `at`."""
+
+    def __init__(self, told: str, part: object) -> None:
+        """`told` goes on after the place: "has a film; this model's provider takes none."."""
+        super().__init__(f"The request {told}")
+        self.told, self.part = told, part
+
+    def at(self, place: str) -> InvalidRequest:
+        return InvalidRequest(f"'{place}' {self.told}", param=place)
 
 
 class InvalidKey(FairleadError):

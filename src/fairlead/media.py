@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import structs
 
+from fairlead import places
 from fairlead.buffers import Buffers
 from fairlead.call import Call
 from fairlead.chat import Media, Message, Part, Request, Text, ToolResult
@@ -16,16 +17,16 @@ from fairlead.upstream.fetching import Fetched, Fetcher, shown
 _LARGE_BYTES = 256 << 10  # spelt as base64 in a thread
 
 
-def wanted(words: Request, wire: WantsBytes, model: str) -> dict[tuple[str, str], int]:
-    """The addresses that `wire` wants as bytes, as kind and URL, and in which message each stands first."""
-    found: dict[tuple[str, str], int] = {}
-    for index, message in enumerate(words.messages):
+def wanted(words: Request, wire: WantsBytes, model: str) -> dict[tuple[str, str], Media]:
+    """The addresses that `wire` wants as bytes, as kind and URL, and what stands there first."""
+    found: dict[tuple[str, str], Media] = {}
+    for message in words.messages:
         for part in message.parts:
             if isinstance(part, Text):  # nearly all that are ever said
                 continue
             for each in _media((part,)):
                 if each.url is not None and wire.wants_bytes(each, model):
-                    found.setdefault((each.kind, each.url), index)
+                    found.setdefault((each.kind, each.url), each)
     return found
 
 
@@ -38,16 +39,16 @@ def _media(parts: Sequence[Part]) -> Iterator[Media]:
 
 
 async def fetch(
-    call: Call, addresses: Mapping[tuple[str, str], int], fetcher: Fetcher | None, buffers: Buffers
+    call: Call, addresses: Mapping[tuple[str, str], Media], fetcher: Fetcher | None, buffers: Buffers
 ) -> None:
     """Have what stands at `addresses` in `call.fetched`. Raises InvalidRequest that names the first that cannot be
     had, Unavailable if the gateway is at its bounds. `fetcher` is None where nothing is fetched."""
     if fetcher is None:
-        (kind, url), index = next(iter(addresses.items()))
+        (kind, url), first = next(iter(addresses.items()))
         raise InvalidRequest(
             f"This model's provider needs the bytes of what stands at {shown(url)}, and this gateway fetches no"
             " addresses: send it as base64.",
-            param=_place(call, index),
+            param=_place(call, first),
             code=f"invalid_{kind}_url",
         )
     if len(addresses) > fetcher.max_addresses:
@@ -57,10 +58,10 @@ async def fetch(
     missing = [address for address in addresses if address not in got]
     if missing:
         await _get(call, got, missing, fetcher, buffers)
-    for address, index in addresses.items():
+    for address, wanting in addresses.items():
         error = got[address]
         if isinstance(error, InvalidRequest):
-            raise InvalidRequest(error.message, param=_place(call, index), code=error.code)
+            raise InvalidRequest(error.message, param=_place(call, wanting), code=error.code)
 
 
 async def _get(
@@ -94,12 +95,9 @@ def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
 
-def _place(call: Call, index: int) -> str:
-    """Where the message stands in the client's request, as far as its messages are those of our words."""
-    assert call.envelope is not None
-    name = next((name for name in ("messages", "input", "contents") if name in call.envelope.fields), "messages")
-    same = call.request is not None and len(call.request.messages) == call.envelope.messages
-    return f"{name}[{index}]" if same else name
+def _place(call: Call, wanting: Media) -> str:
+    assert call.request is not None
+    return places.of(call, wanting, call.request)
 
 
 def with_bytes(

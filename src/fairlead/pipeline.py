@@ -209,6 +209,8 @@ class Pipeline:
                 response.close()
             if isinstance(error, UpstreamError):
                 error.provider, error.request_id = endpoint.provider.name, attempt.upstream_request_id
+                if not translation.passes and error.param not in call.envelope.fields:  # type: ignore[union-attr]
+                    error.param = None  # it is a place of what the provider was told
                 answers.conceal(error, leg.secrets)
                 log.info("attempt %s/%d at %s failed: %s", call.id, attempt.number, endpoint.name, error.message)
                 _show(error, attempt, leg.secrets)

@@ -10,15 +10,16 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct, structs
 
-from fairlead import media
+from fairlead import media, places
 from fairlead.call import Call
-from fairlead.chat import Event, Finish, Opaque, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
+from fairlead.chat import Event, Finish, Media, Opaque, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
 from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     DONE,
     USAGE_ONLY,
     Asked,
+    Envelope,
     EventDecoder,
     EventEncoder,
     Inbound,
@@ -36,7 +37,7 @@ from fairlead.resources import Endpoint
 # Fields of a request that are ours, or OpenRouter's: read by the gateway, sent on only to a row that knows them.
 OWN_FIELDS = frozenset({"provider", "models", "route", "transforms", "session_id", "trace"})
 _NONE: frozenset[str] = frozenset()
-_NOWHERE: Mapping[tuple[str, str], int] = {}
+_NOWHERE: Mapping[tuple[str, str], Media] = {}
 _MOST_PARTS = 10_000  # of a streamed answer: some formats tell all of it again at its end
 
 
@@ -73,7 +74,7 @@ class Translation(Protocol):
         """What of `request` takes long and may be done in a thread."""
         ...
 
-    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], int]:
+    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], Media]:
         """What has to be in `call.fetched` before `request`: `media.wanted`."""
         ...
 
@@ -131,7 +132,7 @@ class Passthrough:
     def prepare(self, call: Call) -> None:
         """There is nothing that takes long."""
 
-    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], int]:
+    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], Media]:
         return _NOWHERE
 
     def request(self, call: Call, endpoint: Endpoint) -> tuple[bytes, tuple[str, ...]]:
@@ -225,7 +226,7 @@ class Translated:
     def prepare(self, call: Call) -> None:
         self._words(call)
 
-    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], int]:
+    def addresses(self, call: Call, endpoint: Endpoint) -> Mapping[tuple[str, str], Media]:
         if self._wants_bytes is None:
             return _NOWHERE
         return media.wanted(self._words(call), self._wants_bytes, endpoint.model)
@@ -236,10 +237,11 @@ class Translated:
         if call.fetched and self._wants_bytes is not None:
             words = media.with_bytes(words, self._wants_bytes, endpoint.model, call.fetched)
         extra = self._without_ours(words.extra, endpoint) if words.extra else words.extra
-        told = self.wire.encode_request(
-            structs.replace(words, model=endpoint.model, extra=extra, max_tokens=_max_tokens(call, words)),
-            default_max_tokens=_default_max_tokens(call),
-        )
+        asked = structs.replace(words, model=endpoint.model, extra=extra, max_tokens=_max_tokens(call, words))
+        try:
+            told = self.wire.encode_request(asked, default_max_tokens=_default_max_tokens(call))
+        except InvalidRequest as error:
+            raise places.named(call, error, words) from None
         return told.body, told.dropped
 
     def _without_ours(self, extra: dict[str, Opaque], endpoint: Endpoint) -> dict[str, Opaque]:
@@ -258,7 +260,7 @@ class Translated:
             words = self.inbound.decode_request(call.body, taken=call.envelope)
             if words.stream != call.envelope.stream:  # which may stand in the address
                 words = structs.replace(words, stream=call.envelope.stream)
-            call.request = words
+            call.request = checked(words, call.envelope)
         return call.request
 
     def answer(
@@ -274,6 +276,15 @@ class Translated:
     def stream(self, call: Call, endpoint: Endpoint) -> Stream:
         encode = self.inbound.event_encoder(include_usage=wants_usage(call), request=self._words(call))
         return TranslatedStream(self.wire.event_decoder(), encode, id=call.id, model=endpoint.model)
+
+
+def checked(words: Request, taken: Envelope) -> Request:
+    """`words`, of which each provider would say in its own words that it is wrong. Raises InvalidRequest."""
+    if not words.messages:
+        raise InvalidRequest(f"'{taken.conversation}' is empty: there is nothing to answer.", param=taken.conversation)
+    if words.max_tokens is not None and words.max_tokens < 0:
+        raise InvalidRequest(f"'{taken.limit}' must not be negative.", param=taken.limit)
+    return words
 
 
 def _with(raw: bytes, error: UpstreamError) -> UpstreamError:

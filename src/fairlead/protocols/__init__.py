@@ -28,6 +28,11 @@ USAGE_ONLY = 2  # nothing but usage, sent because `include_usage` was asked for
 DONE = 4  # the format's own end mark
 
 
+# By the names of formats that clients speak.
+_CONVERSATIONS = ("messages", "input", "contents", "prompt")
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
+
+
 class Envelope(Struct):
     """The top level of a request, taken apart but not understood: bytes stay bytes."""
 
@@ -39,6 +44,18 @@ class Envelope(Struct):
     include_usage: bool  # usage in the stream was asked for
     continues: str | None = None  # an answer that a provider keeps, and this goes on from
     carries: bool = False  # what other formats keep stands in the messages, and shall not reach the provider
+
+    @property
+    def conversation(self) -> str:
+        """The name of the field that holds it."""
+        return next((name for name in _CONVERSATIONS if name in self.fields), _CONVERSATIONS[0])
+
+    @property
+    def limit(self) -> str:
+        """The name of the field that bounds the answer's tokens."""
+        if "generationConfig" in self.fields:
+            return "generationConfig.maxOutputTokens"
+        return next((name for name in _LIMITS if name in self.fields), "max_tokens")
 
 
 class Summary(Struct):

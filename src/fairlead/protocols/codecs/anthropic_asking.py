@@ -30,7 +30,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import anthropic_citations
 from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY
-from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, within
+from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, no_object, refused, within
 from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.unsaid import unsaid
 
@@ -256,15 +256,14 @@ def _input(part: ToolUse) -> Raw:
     arguments = input_of(part)
     if arguments is not None:
         return arguments
-    told = f"The arguments of the call {part.id[:60]!r} of the tool {part.name[:60]!r} must be a JSON object."
-    raise InvalidRequest(told, param="messages")
+    raise no_object(part)
 
 
 def _encoded_media(media: Media) -> dict[str, Any]:
     if media.kind == "audio":
-        raise InvalidRequest("This model's provider takes no audio: 'messages' has an 'input_audio'.", param="messages")
+        raise refused(media, "no sounds")
     if media.kind == "video":
-        raise InvalidRequest("This model's provider takes no video, and 'messages' has one.", param="messages")
+        raise refused(media, "no films")
     source: dict[str, Any]
     if media.file_id is not None:
         source = {"type": "file", "file_id": media.file_id}
@@ -292,8 +291,7 @@ def _text_of(document: Media) -> str:
     try:
         return base64.b64decode(document.data or "", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        told = f"This model's provider takes documents as PDF or text, not as {(document.mime or '')[:60]!r}."
-        raise InvalidRequest(told, param="messages") from None
+        raise refused(document, "PDF and text") from None
 
 
 def _encoded_tool(tool: Tool | Opaque) -> Any:

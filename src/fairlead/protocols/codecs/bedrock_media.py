@@ -11,7 +11,6 @@ from re import sub
 from typing import Any
 
 from fairlead.chat import Media
-from fairlead.errors import InvalidRequest
 from fairlead.protocols.codecs.bedrock_models import NAME
 from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import any_value
@@ -90,9 +89,7 @@ def _format(media: Media) -> str:
         if found is not None:
             return found
         known = ", ".join(_MIMES[media.kind])
-        raise InvalidRequest(
-            f"This model's provider takes {_A[media.kind]} as {known}, not as {told[:60]!r}.", param="messages"
-        )
+        raise refused(media, f"{_A[media.kind]} as {known}")
     if media.text is not None:
         return "txt"
     by_name = (media.name or media.url or "").rpartition(".")[2].lower()

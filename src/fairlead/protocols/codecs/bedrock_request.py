@@ -27,7 +27,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import bedrock_media
 from fairlead.protocols.codecs.bedrock_models import NAME, Manner, manner
-from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, arguments_of, own_fields, within
+from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, arguments_of, own_fields, refused, within
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import unsaid
 
@@ -237,7 +237,7 @@ class Teller:
 
     def _media(self, part: Media) -> dict[str, Any]:
         if part.kind == "document" and not self._documents:
-            raise InvalidRequest("This model's provider takes no documents: 'messages' has one.", param="messages")
+            raise refused(part, "no documents")
         return bedrock_media.block(part, self._names)
 
     def _marked(self, block: dict[str, Any] | None, cache: Raw | None, among: str = "messages") -> list[Any]:

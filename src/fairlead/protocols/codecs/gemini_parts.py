@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fairlead.chat import Media, Opaque, Part, Reasoning, Text, ToolResult, ToolUse
-from fairlead.errors import InvalidRequest
+from fairlead.errors import Unsayable
+from fairlead.protocols.codecs.wording import no_object
 from fairlead.protocols.envelope import NULL, any_value, given
 
 NAME = "gemini"
@@ -316,7 +317,7 @@ def _said_thought(part: Reasoning, carry: bool) -> Iterator[Any]:
 
 
 def args_of(call: ToolUse, *, strict: bool) -> Raw:
-    """The arguments as JSON. If they are no object: InvalidRequest if `strict`, else {}."""
+    """The arguments as JSON. If they are no object: Unsayable if `strict`, else {}."""
     told = call.arguments.strip()
     try:
         raw = told.encode() or b"{}"
@@ -325,8 +326,7 @@ def args_of(call: ToolUse, *, strict: bool) -> Raw:
     except UnicodeEncodeError:
         pass
     if strict:
-        message = f"The arguments of the call {call.id[:60]!r} of the tool {call.name[:60]!r} must be a JSON object."
-        raise InvalidRequest(message, param="messages")
+        raise no_object(call)
     return Raw(b"{}")
 
 
@@ -339,8 +339,8 @@ def said_media(media: Media) -> dict[str, Any]:
     if address is None:
         return {"inlineData": {"mimeType": mime, "data": media.data or "", **name}}
     if media.file_id is not None and not _is_uri(address):
-        told = f"This model's provider does not have the file {address[:60]!r}: give it as data or as an address."
-        raise InvalidRequest(told, param="messages")
+        told = f"has the file {address[:60]!r}, which this model's provider does not have: give it as data or address."
+        raise Unsayable(told, media)
     return {"fileData": {"mimeType": mime, "fileUri": address, **name}}
 
 

@@ -26,10 +26,10 @@ from fairlead.chat import (
     ToolResult,
     ToolUse,
 )
-from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import openai_calls, openai_citations
 from fairlead.protocols.codecs.openai_thoughts import encoded_thought
+from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import typed
 from fairlead.protocols.unsaid import unsaid
 
@@ -243,19 +243,19 @@ def _encoded_media(media: Media) -> dict[str, Any]:
         case "image":
             url = media.url or f"data:{media.mime or 'image/png'};base64,{media.data or ''}"
             if media.file_id is not None:
-                raise InvalidRequest("This model's provider takes images as data or address, not as a file's id.")
+                raise refused(media, "images as data or by their address")
             detail = {"detail": media.detail} if media.detail else {}
             return {"type": "image_url", "image_url": {"url": url, **detail}}
         case "video":
             # OpenAI's own models see none; OpenRouter, vLLM and others take them like images.
             # https://openrouter.ai/docs/features/multimodal/videos
             if media.file_id is not None:
-                raise InvalidRequest("This model's provider takes films as data or address, not as a file's id.")
+                raise refused(media, "films as data or by their address")
             film = media.url or f"data:{media.mime or 'video/mp4'};base64,{media.data or ''}"
             return {"type": "video_url", "video_url": {"url": film}}
         case "audio":
             if media.data is None:
-                raise InvalidRequest("This model's provider takes sound as data, not as an address or a file's id.")
+                raise refused(media, "sounds as data")
             audio = {"data": media.data, "format": _audio_format(media.mime)}
             return {"type": "input_audio", "input_audio": audio}
     if media.file_id is not None:

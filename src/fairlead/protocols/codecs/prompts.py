@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from fairlead.chat import Media, Message, Part, Request, ToolResult, ToolUse
-from fairlead.errors import InvalidRequest
+from fairlead.errors import Unsayable
 from fairlead.protocols.codecs.wording import document_text, refused, split_off_system, text_of, unmarked
 from fairlead.protocols.unsaid import unsaid
 
@@ -246,4 +246,4 @@ def _check(part: Part) -> None:
     if isinstance(part, Media) and document_text(part) is None:
         raise refused(part, "text")
     if isinstance(part, ToolUse | ToolResult):
-        raise InvalidRequest("This model takes no tools, and 'messages' has a call of one.", param="messages")
+        raise Unsayable("has a call of a tool, or what one gave; this model takes no tools.", part)

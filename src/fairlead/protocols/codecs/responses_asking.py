@@ -26,10 +26,10 @@ from fairlead.chat import (
     ToolResult,
     ToolUse,
 )
-from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import responses_items as items
 from fairlead.protocols.codecs.responses_carried import NAME
+from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import is_plain, kind, unsaid
 
@@ -211,10 +211,10 @@ def _encoded_media(media: Media) -> dict[str, Any]:
             return {**told, "image_url": media.url or f"data:{media.mime or 'image/png'};base64,{media.data or ''}"}
         case "audio":
             if media.data is None:
-                raise InvalidRequest("This model's provider takes sounds as data only.", param="messages")
+                raise refused(media, "sounds as data")
             return {"type": "input_audio", "input_audio": {"data": media.data, "format": _audio_format(media.mime)}}
         case "video":
-            raise InvalidRequest("This model's provider takes no films: 'messages' has one.", param="messages")
+            raise refused(media, "no films")
     detail = any_value(media.extra.raw) if media.extra is not None and media.extra.protocol == NAME else None
     told = {"type": "input_file"}
     if isinstance(detail, dict) and isinstance(detail.get("detail"), str):

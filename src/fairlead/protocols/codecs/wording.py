@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Raw
 
 from fairlead.chat import Media, Message, Opaque, Part, Request, Text, Tool, ToolResult, ToolUse
-from fairlead.errors import InvalidRequest
+from fairlead.errors import InvalidRequest, Unsayable
 from fairlead.protocols.envelope import any_value, given
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
@@ -89,12 +89,12 @@ def document_text(media: Media) -> str | None:
     return f"{media.name}\n\n{text}" if media.name else text
 
 
-def refused(media: Media, taken: str) -> InvalidRequest:
+def refused(media: Media, taken: str) -> Unsayable:
     """For a message that is more than a wish. `taken`: what the format takes instead."""
     how = "as a file's id" if media.file_id is not None else "by its address" if media.url is not None else "as data"
     kind = {"image": "an image", "audio": "a sound", "video": "a film"}.get(media.kind, "a document")
     shown = f" ({media.mime[:60]})" if media.mime else ""
-    return InvalidRequest(f"'messages' has {kind} {how}{shown}; this model's provider takes {taken}.", param="messages")
+    return Unsayable(f"has {kind} {how}{shown}; this model's provider takes {taken}.", media)
 
 
 def is_of_the_web(media: Media) -> bool:
@@ -120,15 +120,19 @@ def within(budget: int, max_tokens: int | None) -> int | None:
 
 
 def arguments_of(call: ToolUse) -> Raw:
-    """The arguments as a JSON object. Raises InvalidRequest if they are none."""
+    """The arguments as a JSON object. Raises Unsayable if they are none."""
     try:
         told = call.arguments.strip().encode() or b"{}"
         if isinstance(any_value(told), dict):
             return Raw(told)
     except UnicodeEncodeError:
         pass
-    shown = f"The arguments of the call {call.id[:60]!r} of the tool {call.name[:60]!r} must be a JSON object."
-    raise InvalidRequest(shown, param="messages")
+    raise no_object(call)
+
+
+def no_object(call: ToolUse) -> Unsayable:
+    """For arguments that are none."""
+    return Unsayable(f"has the call {call.id[:60]!r} of {call.name[:60]!r}: its arguments must be a JSON object.", call)
 
 
 def schema_of(tool: Tool) -> Raw:
