@@ -84,7 +84,7 @@ class Unsayable(InvalidRequest):
 
     def __init__(self, told: str, part: object) -> None:
         """`told` goes on after the place: "has a film; this model's provider takes none."."""
-        super().__init__(f"The request {told}")
+        super().__init__(f"The request {told}", param="messages")  # so far: that is where it is in our words
         self.told, self.part = told, part
 
     def at(self, place: str) -> InvalidRequest:

@@ -190,7 +190,7 @@ def test_images_and_documents_reach_anthropic():
 
 
 def test_sound_is_refused_and_named():
-    with pytest.raises(errors.InvalidRequest, match="input_audio"):
+    with pytest.raises(errors.InvalidRequest, match="a sound as data"):
         to_anthropic(messages=[user([{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}])])
 
 

@@ -123,7 +123,7 @@ def test_tools_have_parameters_with_types_of_python() -> None:
     }  # fmt: skip
     (tool,) = sent(tools=(Tool("look", None, Raw(json.dumps(schema).encode())),))["tools"]
     assert tool == {
-        "name": "look", "description": "",
+        "name": "look", "description": "look",
         "parameter_definitions": {
             "s": {"type": "str", "description": "d", "required": True}, "n": {"type": "float", "required": False},
             "b": {"type": "bool", "required": False}, "l": {"type": "List[str]", "required": True},

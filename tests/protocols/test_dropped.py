@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw
 
 from fairlead import errors
+from fairlead.app import WIRES
 from fairlead.chat import (
     Citation,
     Media,
@@ -23,7 +24,7 @@ from fairlead.chat import (
     ToolResult,
     ToolUse,
 )
-from fairlead.protocols import ChatProtocol
+from fairlead.protocols import ChatProtocol, is_outbound
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.gemini import Gemini
 from fairlead.protocols.openai_chat import OpenAIChat
@@ -60,6 +61,7 @@ def crossed(client: ChatProtocol, endpoint: ChatProtocol, **fields: Any) -> tupl
         ({"reasoning_effort": "high", "temperature": 0.5, "top_p": 1}, ("temperature", "top_p")),
         ({"reasoning_effort": "high", "tools": [TOOL], "tool_choice": "required"}, ("thinking",)),
         ({"reasoning": {"effort": "low", "exclude": True}}, ("reasoning",)),
+        ({"reasoning_effort": "fierce"}, ("thinking",)),
         ({"service_tier": "flex"}, ("service_tier",)),
         ({"service_tier": "auto"}, ()),
         ({"response_format": {"type": "json_object"}}, ()),
@@ -258,3 +260,39 @@ def test_a_tool_that_only_gemini_has_is_named_though_another_is_told(endpoint: C
     }
     request = Gemini().decode_request(msgspec.json.encode(told))
     assert endpoint.encode_request(request, default_max_tokens=1).dropped == ("tools",)
+
+
+@pytest.mark.parametrize("protocol", [name for name in WIRES if is_outbound(WIRES[name])])
+@pytest.mark.parametrize("effort", ["fierce", "low"])
+def test_an_effort_that_nobody_knows_is_said_as_it_is_or_dropped_by_name(protocol: str, effort: str) -> None:
+    wire = WIRES[protocol]
+    assert is_outbound(wire)
+    for model in ("anthropic.claude-x", "amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"):
+        if protocol == "bedrock-invoke" and not model.startswith("anthropic"):
+            continue
+        words = Request(model, (Message("user", (Text("hi"),)),), thinking=Thinking(effort=effort))
+        told = wire.encode_request(words, default_max_tokens=5000)
+        assert effort == "low" or b"fierce" in told.body or told.dropped == ("thinking",)
+        assert b"medium" not in told.body
+
+
+@pytest.mark.parametrize(
+    ("protocol", "wishes", "dropped"),
+    [
+        ("cohere-chat", {"top_p": 1.0, "top_k": 500, "frequency_penalty": 1.0}, ()),
+        ("cohere-chat", {"top_p": 1.5, "top_k": 501}, ("top_k", "top_p")),
+        ("cohere-chat", {"frequency_penalty": 1.5, "stop": tuple("abcdef")}, ("frequency_penalty", "stop")),
+        ("cohere-chat-v1", {"top_k": 501, "presence_penalty": 2.0}, ("presence_penalty", "top_k")),
+        ("bedrock-converse", {"top_p": 1.5, "temperature": 1.5}, ("temperature", "top_p")),
+        ("openai-responses", {"max_tokens": 15}, ("max_tokens",)),
+        ("gemini", {"stop": tuple("abcdef")}, ("stop",)),
+        ("openai-chat", {"stop": tuple("abcdef")}, ()),  # all of them are told
+    ],
+)
+def test_what_is_told_otherwise_than_it_was_asked_is_named(
+    protocol: str, wishes: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    wire = WIRES[protocol]
+    assert is_outbound(wire)
+    words = Request("anthropic.claude-x", (Message("user", (Text("hi"),)),), **wishes)
+    assert wire.encode_request(words, default_max_tokens=5000).dropped == dropped

@@ -694,7 +694,6 @@ def test_functions_and_tools_of_the_provider() -> None:
         ({"mode": "NONE"}, ToolChoice("none")),
         ({"mode": "ANY"}, ToolChoice("required")),
         ({"mode": "ANY", "allowedFunctionNames": ["weather"]}, ToolChoice("named", "weather")),
-        ({"mode": "ANY", "allowedFunctionNames": ["weather", "other"]}, ToolChoice("required")),
         ({"mode": "VALIDATED"}, ToolChoice("auto")),
         ({"mode": "AUTO", "streamFunctionCallArguments": True}, ToolChoice("auto")),
     ],
@@ -711,6 +710,24 @@ def test_how_tools_are_chosen(config: Any, choice: ToolChoice) -> None:
     assert tool.strict is (True if config["mode"] == "VALIDATED" else None)
     sent = json.loads(FORMAT.encode_request(request, default_max_tokens=1).body)
     assert {name: sent[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize(("mode", "choice"), [("ANY", "required"), ("VALIDATED", "auto")])
+def test_of_several_functions_those_that_are_allowed_are_all_that_is_shown(mode: str, choice: str) -> None:
+    config = {"mode": mode, "allowedFunctionNames": ["f", "h", "unknown"]}
+    told: dict[str, Any] = {
+        "tools": [{"functionDeclarations": [{"name": name} for name in "fgh"]}, {"googleSearch": {}}],
+        "toolConfig": {"functionCallingConfig": config},
+    }
+    request = understood(**told)
+    assert request.tool_choice == ToolChoice(choice)  # type: ignore[arg-type]
+    assert [tool.name for tool in request.tools if isinstance(tool, Tool)] == ["f", "h"]
+    assert len(request.tools) == 3
+    assert not request.extra  # nothing is left over that another format could not be told
+    config["allowedFunctionNames"] = ["unknown", "other"]
+    with pytest.raises(InvalidRequest, match="none of the functions") as refused:
+        understood(**told)
+    assert refused.value.param == "toolConfig.functionCallingConfig.allowedFunctionNames"
 
 
 def test_schemas_that_must_be_kept_to() -> None:

@@ -659,6 +659,9 @@ def test_allowed_tools_are_all_that_are_shown() -> None:
     assert request.tool_choice == ToolChoice("required")
     allowed["tools"] = [{"type": "web_search"}]
     assert [type(tool) for tool in understood(tools=[*FUNCTIONS, SEARCH], tool_choice=allowed).tools] == [Opaque]
+    allowed["tools"] = [{"type": "function", "name": "nobody's"}]
+    with pytest.raises(errors.InvalidRequest, match="none of those in 'tools'"):
+        understood(tools=[*FUNCTIONS, SEARCH], tool_choice=allowed)
 
 
 def test_a_cache_mark_is_everybodys_and_returns_as_it_came() -> None:

@@ -352,6 +352,8 @@ def _think(body: _Body, request: Request, wish: Thinking, dropped: set[str]) -> 
         body.max_tokens += body.thinking["budget_tokens"]  # the client set no limit
     if wish.adaptive and wish.effort in _EFFORTS:
         body.output_config = {"effort": wish.effort}
+    elif wish.adaptive and wish.effort is not None:
+        dropped.add("effort")
 
 
 def _thinking(request: Request, wish: Thinking, turns: list[_Turn]) -> dict[str, Any] | None:
@@ -362,7 +364,9 @@ def _thinking(request: Request, wish: Thinking, turns: list[_Turn]) -> dict[str,
         return {"type": "adaptive"}
     if _forces_tool(request) or _broke_off_thinking(turns):
         return None
-    asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
+    asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium")
+    if asked is None:  # of an effort that nobody knows
+        return None
     budget = within(max(asked, SMALLEST_BUDGET), request.max_tokens)
     return None if budget is None else {"type": "enabled", "budget_tokens": budget}
 

@@ -399,6 +399,8 @@ def _inference(request: Request, thinking: int | None, ways: Manner, teller: Tel
                 teller.dropped.add("temperature")
         if request.top_p is not None:
             config["topP"] = min(max(request.top_p, 0.0), 1.0)
+            if config["topP"] != request.top_p:
+                teller.dropped.add("top_p")
     else:  # a model that thinks takes neither
         teller.dropped.update(name for name in ("temperature", "top_p") if getattr(request, name) is not None)
     stop = [text for text in request.stop if text.strip() or (text and not ways.signs)]
@@ -441,13 +443,19 @@ def _thinking(request: Request, ways: Manner, more: dict[str, Any], teller: Tell
         case "thinking":
             return _anthropic_thinking(request, more, teller)
         case "reasoningConfig":
-            effort = _NOVA_EFFORTS.get(_effort(request), "medium")
+            effort = _NOVA_EFFORTS.get(_effort(request))
+            if effort is None:  # one that nobody knows
+                teller.dropped.add("thinking")
+                return None
             if effort == "high" and request.max_tokens is not None:
                 effort = "medium"  # the highest takes no limit, and the client set one
             more.setdefault("reasoningConfig", {"type": "enabled", "maxReasoningEffort": effort})
             return _ALL_IT_CAN if effort == "high" else 0
         case "reasoning_effort":
-            effort = _NOVA_EFFORTS.get(_effort(request), "medium")
+            effort = _NOVA_EFFORTS.get(_effort(request))
+            if effort is None:
+                teller.dropped.add("thinking")
+                return None
             more.setdefault("reasoning_effort", effort)
             return 0
     teller.dropped.add("thinking")
@@ -475,8 +483,8 @@ def _anthropic_thinking(request: Request, more: dict[str, Any], teller: Teller) 
     if forced or _broke_off_thinking(request.messages):  # Anthropic refuses either
         teller.dropped.add("thinking")
         return None
-    asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium", _BUDGETS["medium"])
-    budget = within(max(asked, SMALLEST_BUDGET), request.max_tokens)
+    asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium")
+    budget = within(max(asked, SMALLEST_BUDGET), request.max_tokens) if asked is not None else None
     if budget is None:
         teller.dropped.add("thinking")
         return None

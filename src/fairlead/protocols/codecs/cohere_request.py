@@ -24,6 +24,7 @@ _LEAST_P, _MOST_P, _MOST_K = 0.01, 0.99, 500
 _MOST_SEED = 2**64 - 1
 # A wish in words, as a budget of tokens; beyond these there is none. https://docs.cohere.com/docs/reasoning
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384}
+_UNBOUNDED = ("xhigh", "max")  # as much as it likes
 _encode = msgspec.json.encode
 
 
@@ -44,7 +45,7 @@ def encode(request: Request) -> Encoded:
         "stream": request.stream,
         "tools": [wording.function(tool) for tool in tools] or None,
         "tool_choice": {"none": "NONE", "required": "REQUIRED", "named": "REQUIRED"}.get(mode),
-        "thinking": _thinking(request.thinking),
+        "thinking": _thinking(request.thinking, dropped),
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         **settings(request, dropped),
@@ -77,6 +78,10 @@ def settings(request: Request, dropped: set[str]) -> dict[str, Any]:
     }
     if len(request.stop) > _MOST_STOPS:
         dropped.add("stop")
+    if request.top_p is not None and not 0 <= request.top_p <= 1:  # 0 and 1 are nearly what is said
+        dropped.add("top_p")
+    if told["k"] != request.top_k:
+        dropped.add("top_k")
     if request.seed is not None and 0 <= request.seed <= _MOST_SEED:
         told["seed"] = request.seed
     elif request.seed is not None:
@@ -87,6 +92,8 @@ def settings(request: Request, dropped: set[str]) -> dict[str, Any]:
             dropped.add(name)
         elif value is not None:
             told[name] = min(value, 1.0)
+            if value > 1:
+                dropped.add(name)
     return told
 
 
@@ -100,11 +107,14 @@ def shape(request: Request, dropped: set[str]) -> dict[str, Any]:
     return {"type": "json_object", **schema}
 
 
-def _thinking(wish: Thinking | None) -> dict[str, Any] | None:
+def _thinking(wish: Thinking | None, dropped: set[str]) -> dict[str, Any] | None:
     if wish is None or (wish.adaptive and wish.effort is None and wish.enabled):
         return None  # models that can think do so unasked
     if not wish.enabled:
         return {"type": "disabled"}
+    if wish.budget_tokens is None and wish.effort not in (None, *_BUDGETS, *_UNBOUNDED):
+        dropped.add("thinking")
+        return None
     budget = wish.budget_tokens or _BUDGETS.get(wish.effort or "")
     return {"type": "enabled", **({"token_budget": budget} if budget else {})}
 

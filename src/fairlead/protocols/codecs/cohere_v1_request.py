@@ -137,7 +137,8 @@ def _outputs(text: str) -> list[Any]:
 
 
 def _tool(tool: Tool, dropped: set[str]) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": tool.name, "description": tool.description or ""}
+    # Cohere requires a description.
+    told: dict[str, Any] = {"name": tool.name, "description": tool.description or tool.name}
     schema = any_value(wording.schema_of(tool))
     fields = schema if isinstance(schema, dict) else {}
     properties, required = fields.get("properties"), fields.get("required")

@@ -175,14 +175,17 @@ def _encoded_settings(request: Request, dropped: set[str]) -> dict[str, Any]:
         "frequencyPenalty": request.frequency_penalty,
         "responseMimeType": "application/json" if shape is not None else None,
         "responseJsonSchema": shape.schema if shape is not None else None,
-        "thinkingConfig": _encoded_thinking(request.thinking),
+        "thinkingConfig": _encoded_thinking(request.thinking, dropped),
     }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _encoded_thinking(wish: Thinking | None) -> dict[str, Any] | None:
+def _encoded_thinking(wish: Thinking | None, dropped: set[str]) -> dict[str, Any] | None:
     """Thoughts that were asked for are told."""
     if wish is None:
+        return None
+    if wish.budget_tokens is None and wish.effort is not None and wish.effort not in _BUDGETS:
+        dropped.add("thinking")
         return None
     budget = wish.budget_tokens
     if not wish.enabled or wish.effort == "none":

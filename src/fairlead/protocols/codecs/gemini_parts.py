@@ -339,7 +339,7 @@ def said_media(media: Media) -> dict[str, Any]:
     if address is None:
         return {"inlineData": {"mimeType": mime, "data": media.data or "", **name}}
     if media.file_id is not None and not _is_uri(address):
-        told = f"has the file {address[:60]!r}, which this model's provider does not have: give it as data or address."
+        told = f"has {address[:60]!r}: this model's provider does not have the file, so give it as data or address."
         raise Unsayable(told, media)
     return {"fileData": {"mimeType": mime, "fileUri": address, **name}}
 

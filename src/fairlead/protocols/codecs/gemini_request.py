@@ -109,6 +109,7 @@ _UNDERSTOOD = frozenset({
 })  # fmt: skip
 _ROLES = frozenset({None, "", "user", "function", "tool", "model"})
 # https://ai.google.dev/gemini-api/docs/priority-inference
+_LIMITING = ("ANY", "VALIDATED")  # modes in which some functions may be allowed and others not
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 
 
@@ -121,6 +122,11 @@ def decode(told: dict[str, Raw], *, model: str, stream: bool) -> Request:
     choice, choice_extra = _choice(told.get("toolConfig", NULL))
     if choice is not None and choice.strict:
         tools = tuple(msgspec.structs.replace(tool, strict=True) if isinstance(tool, Tool) else tool for tool in tools)
+    if choice is not None and choice.allowed:
+        tools = tuple(tool for tool in tools if not isinstance(tool, Tool) or tool.name in choice.allowed)
+        if not any(isinstance(tool, Tool) for tool in tools):
+            place = "toolConfig.functionCallingConfig.allowedFunctionNames"
+            raise InvalidRequest(f"'{place}' has none of the functions in 'tools'.", param=place)
     messages = (*_system(told.get("systemInstruction", NULL)), *_Turns().messages(told.get("contents", NULL)))
     # So many names at once would make a dict: the first are given by their place.
     return Request(
@@ -336,6 +342,7 @@ def _more(fields: dict[str, Raw]) -> Opaque | None:
 class _Choice(Struct):
     words: ToolChoice
     strict: bool = False
+    allowed: frozenset[str] = frozenset()  # functions; none: all of them
 
 
 def _choice(raw: Raw) -> tuple[_Choice | None, dict[str, Opaque]]:
@@ -348,19 +355,20 @@ def _choice(raw: Raw) -> tuple[_Choice | None, dict[str, Opaque]]:
     mode = (calling.mode or "").upper()
     rest = typed(raw, _fields, "toolConfig")
     inner = rest.pop("functionCallingConfig", NULL)
-    more = bool(rest) or len(names) > 1 or (names and mode != "ANY") or _has_more(inner)
+    more = bool(rest) or (names and mode not in _LIMITING) or _has_more(inner)
+    allowed = frozenset(names)
     extra = {"toolConfig": Opaque(NAME, raw)} if more else {}
     match mode:
         case "AUTO":
             return _Choice(ToolChoice("auto")), extra
         case "VALIDATED":
-            return _Choice(ToolChoice("auto"), strict=True), extra
+            return _Choice(ToolChoice("auto"), strict=True, allowed=allowed), extra
         case "NONE":
             return _Choice(ToolChoice("none")), extra
         case "ANY" if len(names) == 1:
             return _Choice(ToolChoice("named", names[0])), extra
         case "ANY":
-            return _Choice(ToolChoice("required")), extra
+            return _Choice(ToolChoice("required"), allowed=allowed), extra
         case "" | "MODE_UNSPECIFIED":
             return None, extra
     place = "toolConfig.functionCallingConfig.mode"

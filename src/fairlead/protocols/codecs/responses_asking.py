@@ -86,6 +86,8 @@ def _dropped(request: Request, told: dict[str, Any], *, plain: bool) -> set[str]
         found.discard("thinking")
     if "verbosity" in told.get("text", {}):
         found.discard("verbosity")
+    if request.max_tokens is not None and request.max_tokens < _FEWEST_TOKENS:
+        found.add("max_tokens")
     if "store" in request.extra and request.extra["store"].raw == _TRUE:
         found.add("store")
     if any(isinstance(tool, Tool) and tool.cache is not None for tool in request.tools):

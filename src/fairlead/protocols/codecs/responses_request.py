@@ -458,6 +458,8 @@ def _tools(told: _Request) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None
             choice = ToolChoice(mode)
             names = {(tool.type, tool.name) for tool in allowed}
             tools = [each for each in tools if {(each.type, each.name), (each.type, None)} & names]
+            if not tools:
+                raise InvalidRequest("'tool_choice.tools' has none of those in 'tools'.", param="tool_choice.tools")
         case _:
             only_ours = True
     return tuple([_named(tool, index) for index, tool in enumerate(tools)]), choice, only_ours
