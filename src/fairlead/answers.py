@@ -12,6 +12,7 @@ from fairlead.upstream import UpstreamResponse
 
 MAX_ERROR_BYTES = 64 << 10  # of an upstream's error body
 _SHORTEST_SECRET = 12  # characters of a header's value that may be one
+_SHORTEST_CREDENTIAL = 8  # a shorter one is no secret but a word for none: "EMPTY", "ollama"
 
 
 async def read(response: UpstreamResponse, limit: int, buffers: Buffers, *, cut: bool = False) -> bytes:
@@ -49,7 +50,7 @@ def too_large(limit: int) -> UpstreamBroken:
 
 def secrets(provider: Provider, credential: Credential | None) -> Iterator[str]:
     """What is sent to `provider` and shall not come back from it."""
-    if credential is not None:
+    if credential is not None and len(credential.value) >= _SHORTEST_CREDENTIAL:
         yield credential.value
     for value in provider.headers.values():
         if len(value) >= _SHORTEST_SECRET:

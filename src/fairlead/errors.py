@@ -373,11 +373,17 @@ _CONTENT_POLICY_CODES = frozenset(
 _SECRETS = re.compile(
     r"\b(?:fl|org|proj|sk|pk|rk|gsk|xai|hf|key|acct|user)[-_][\w*.\-]{6,}|\bAIza[\w\-]{20,}|\bBearer\s+\S+"
 )
+# What is in those and in no name that people give: "user_location" and "proj-billing" are names.
+_RANDOM = re.compile(r"(?=[A-Za-z]*[0-9*])[A-Za-z0-9*]{6,}|[A-Za-z]{16,}|^(?:AIza|Bearer)")
 
 
 def masked(message: str) -> str:
     """`message` without what looks like a key."""
-    return _SECRETS.sub("***", message)[:_LONGEST_MESSAGE]
+    return _SECRETS.sub(_hidden, message)[:_LONGEST_MESSAGE]
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return "***" if _RANDOM.search(found[0]) else found[0]
 
 
 def _shown(model: str) -> str:
