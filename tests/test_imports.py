@@ -21,7 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "resources": set(),
     "call": {"chat", "errors", "resources", "catalog", "protocols"},
-    "settings": set(),
+    "settings": {"tally"},
     "protocols": {"chat", "errors", "tally"},
     "routing": {"errors", "resources"},
     "policy": {"errors", "resources", "protocols"},

@@ -8,7 +8,6 @@ from fairlead.call import Call
 from fairlead.chat import Request, Text, ToolResult
 from fairlead.errors import InvalidRequest, Unavailable, UpstreamBroken
 
-MOST_OBJECTS = 100_000  # Anthropic's own bound of messages: https://docs.claude.com/en/api/messages
 _OBJECT_BYTES = 700  # that a message, a part or a tool takes at most: as it came, in our words and spelt again
 _PASSING = 10
 _COPIES = 2  # of a request's texts, besides its body: in our words, and spelt again
@@ -20,7 +19,7 @@ class Buffers:
     `most_objects`: objects and arrays that one request or answer may have.
     """
 
-    def __init__(self, limit: int, most_objects: int = MOST_OBJECTS) -> None:
+    def __init__(self, limit: int, most_objects: int = tally.MOST) -> None:
         self.limit, self.most_objects = limit, most_objects
         self.held = 0
 

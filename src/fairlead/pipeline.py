@@ -311,7 +311,7 @@ class Pipeline:
             came += len(chunk)
             events = cutter.feed(chunk)
             if attempt.held > self.buffers.most_objects:
-                self.buffers.bound(events, passes=translation.passes)
+                await asyncio.to_thread(self.buffers.bound, events, passes=translation.passes)
             held += stream.feed(events)
             if stream.committed:
                 break

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from fairlead import tally
+
 MIB = 1 << 20
 Port = Annotated[int, Meta(ge=0, le=65535)]
 _DAY = 86_400
@@ -21,7 +23,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: Annotated[str, Meta(min_length=1)] = "./.fairlead"
     max_body_bytes: Size = 32 * MIB
     max_response_bytes: Size = 64 * MIB
-    max_objects: Annotated[int, Meta(ge=1000)] = 100_000  # and arrays, of a request or an answer; beyond it 400 or 502
+    max_objects: Annotated[int, Meta(ge=1000)] = (
+        tally.MOST
+    )  # and arrays, of a request or an answer; beyond it 400 or 502
     max_buffered_bytes: Size = 512 * MIB  # all calls together; beyond it new ones are 503
     max_event_bytes: Size = 32 * MIB
     max_connections: Annotated[int, Meta(ge=1)] | None = None  # None: what file descriptors allow

@@ -5,6 +5,8 @@ The memory that it takes then depends on that, not on its length: three bytes, `
 
 import re
 
+# Objects and arrays, unless told otherwise. Anthropic bounds messages so: https://docs.claude.com/en/api/messages
+MOST = 100_000
 VALUES = 10  # members and elements for each object or array that is allowed: most are cheap, as numbers are
 _WINDOW = 64 << 10
 # A text without an end goes on to the end of all: else it would be searched for one from each quote in it.

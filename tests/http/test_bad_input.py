@@ -28,7 +28,7 @@ async def refused(running: Gateway, data: bytes, path: str = CHAT, **options: An
         (b'{"model": "sim/echo", ', None, "JSON"),
         (b"[]", None, "object"),
         (b'{"model": "\xff"}', None, "byte 11"),
-        (b'{"model":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}", None, "deep"),
+        (b'{"model":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}", None, "deep"),
         (b'{"Model": "sim/echo"}', "Model", "'model'"),
         (body(messages=[]), "messages", "empty"),
         (b'{"model": "sim/echo"}', "messages", "missing"),

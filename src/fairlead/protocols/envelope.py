@@ -16,7 +16,6 @@ from fairlead.errors import InvalidRequest
 
 T = TypeVar("T")
 NULL = Raw(b"null")
-_MOST_OBJECTS = 100_000
 _top_level = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}  # of the few kinds that `read` is asked for
@@ -198,7 +197,7 @@ def check(found: list[Said]) -> None:
 
 def any_value(raw: bytes | Raw) -> Any:
     """What JSON says; None where it is none, or cannot be held. It may stand in a text, which nobody looked into."""
-    if tally.may_exceed(len(raw), _MOST_OBJECTS) and tally.exceeded(bytes(raw), _MOST_OBJECTS) is not None:
+    if tally.may_exceed(len(raw), tally.MOST) and tally.exceeded(bytes(raw), tally.MOST) is not None:
         return None
     try:
         return msgspec.json.decode(raw)
