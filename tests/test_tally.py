@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairlead.tally import exceeded, may_exceed
+from fairlead.tally import exceeded, least
 
 
 @pytest.mark.parametrize(
@@ -40,5 +40,6 @@ def test_what_texts_say_does_not_count(body: bytes) -> None:
 
 
 def test_so_few_bytes_that_nothing_can_be_exceeded_need_not_be_counted() -> None:
-    assert not may_exceed(len(b"[],[],[],[]"), 10)
-    assert may_exceed(len(b"[],[],[],[],[],[],[],"), 10)
+    assert least(10) == len(b"[[[[[[[[[[[") + len(b"]]]]]]]]]]") == 21
+    assert exceeded(b"[" * 11 + b"]" * 10, 10) == ""
+    assert exceeded(b"[" * 10 + b"]" * 10, 10) is None

@@ -16,11 +16,12 @@ _COPIES = 2  # of a request's texts, besides its body: in our words, and spelt a
 class Buffers:
     """The bytes that requests and answers hold in memory, in all; beyond `limit` new calls are turned away.
 
-    `most_objects`: objects and arrays that one request or answer may have.
+    `most_objects`: objects and arrays that one request or answer may have. `large_bytes`: how many bytes one has at
+    least that has more, so that it must be looked through before it is read.
     """
 
     def __init__(self, limit: int, most_objects: int = tally.MOST) -> None:
-        self.limit, self.most_objects = limit, most_objects
+        self.limit, self.most_objects, self.large_bytes = limit, most_objects, tally.least(most_objects)
         self.held = 0
 
     def hold(self, size: int) -> None:
@@ -41,14 +42,10 @@ class Buffers:
         """Count what `call` holds besides its body from now on until it is over: its request is in our words."""
         assert call.request is not None
         size = _COPIES * len(call.body) + _OBJECT_BYTES * _objects(call.request)
-        if self.is_large(len(call.body)):
+        if len(call.body) >= self.large_bytes:
             size += _wide(call.request)
         self.hold(size)
         call.held += size
-
-    def is_large(self, size: int) -> bool:
-        """Whether a request or an answer of so many bytes has to be looked through before it is read."""
-        return tally.may_exceed(size, self.most_objects)
 
     def admit(self, body: bytes) -> None:
         """Raises InvalidRequest if `body`, a request, is made of too much. Takes long."""
@@ -64,7 +61,7 @@ class Buffers:
         """
         most = _PASSING * self.most_objects if passes else self.most_objects
         for answer in answers:
-            if tally.may_exceed(len(answer), most) and tally.exceeded(answer, most) is not None:
+            if len(answer) >= tally.least(most) and tally.exceeded(answer, most) is not None:
                 raise UpstreamBroken(f"its answer has too many items: one may have at most {_bounds(most)}")
 
 

@@ -62,7 +62,7 @@ class Counts:
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
-            if self.buffers.is_large(len(call.body)):
+            if len(call.body) >= self.buffers.large_bytes:
                 await asyncio.to_thread(self.buffers.admit, call.body)
             reply = await self._counted(call)
         except BaseException as error:

@@ -89,7 +89,7 @@ class Pipeline:
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
-            if self.buffers.is_large(len(call.body)):
+            if len(call.body) >= self.buffers.large_bytes:
                 await asyncio.to_thread(self.buffers.admit, call.body)
             if len(call.body) > _VERY_LARGE_BYTES:
                 call.envelope = await asyncio.to_thread(call.protocol.peek, call.body)
@@ -263,7 +263,7 @@ class Pipeline:
         attempt.content_bytes = len(body)
         told = call, attempt.endpoint, body, response.headers
         try:
-            if self.buffers.is_large(len(body)):
+            if len(body) >= self.buffers.large_bytes:
                 await asyncio.to_thread(self.buffers.bound, (body,), passes=leg.translation.passes)
                 answer, summary = await asyncio.to_thread(leg.translation.answer, *told)
             else:

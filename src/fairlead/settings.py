@@ -23,9 +23,8 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: Annotated[str, Meta(min_length=1)] = "./.fairlead"
     max_body_bytes: Size = 32 * MIB
     max_response_bytes: Size = 64 * MIB
-    max_objects: Annotated[int, Meta(ge=1000)] = (
-        tally.MOST
-    )  # and arrays, of a request or an answer; beyond it 400 or 502
+    # And arrays, of a request or an answer; beyond it 400 or 502.
+    max_objects: Annotated[int, Meta(ge=1000)] = tally.MOST
     max_buffered_bytes: Size = 512 * MIB  # all calls together; beyond it new ones are 503
     max_event_bytes: Size = 32 * MIB
     max_connections: Annotated[int, Meta(ge=1)] | None = None  # None: what file descriptors allow

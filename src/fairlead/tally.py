@@ -15,9 +15,9 @@ _QUOTE, _COMMA, _OPENING, _CLOSING = ord('"'), ord(","), frozenset(b"{["), froze
 _LONGEST_NAME = 80
 
 
-def may_exceed(size: int, most: int) -> bool:
-    """Whether `exceeded` can find anything in so few bytes: nothing of what it counts has less than two."""
-    return size > 2 * most
+def least(most: int) -> int:
+    """How many bytes a body has at least that has more than `most`: none of what is counted has less than two."""
+    return 2 * most + 1
 
 
 def exceeded(body: bytes, most: int) -> str | None:

@@ -98,6 +98,7 @@ def _decoded(raw: bytes | Raw, decoder: "msgspec.json.Decoder[T]") -> T:
 
 
 _FLOAT_FOR_INTEGER = re.compile(r"Expected `int(?: \| null)?`, got `float`(?: - at `\$([.\w]*)`)?")
+_LARGE_BYTES = tally.least(tally.MOST)
 _EXACT = 2**53  # a float beyond it may have been another number
 _float = msgspec.json.Decoder(float)
 
@@ -197,7 +198,7 @@ def check(found: list[Said]) -> None:
 
 def any_value(raw: bytes | Raw) -> Any:
     """What JSON says; None where it is none, or cannot be held. It may stand in a text, which nobody looked into."""
-    if tally.may_exceed(len(raw), tally.MOST) and tally.exceeded(bytes(raw), tally.MOST) is not None:
+    if len(raw) >= _LARGE_BYTES and tally.exceeded(bytes(raw), tally.MOST) is not None:
         return None
     try:
         return msgspec.json.decode(raw)
