@@ -44,6 +44,7 @@ class Text(Struct, frozen=True, gc=False, tag="text"):
     cache: Raw | None = None  # a cache mark: {"type": "ephemeral", "ttl": "5m"}
     citations: tuple[Citation, ...] = ()
     extra: Opaque | None = None  # what its format keeps beside the text, besides citations (a thought's signature)
+    refusal: bool = False  # the model says that it will not answer: formats without a word for it say it as text
 
 
 class Reasoning(Struct, frozen=True, gc=False, tag="reasoning"):
@@ -311,9 +312,9 @@ def tell(response: Response) -> list[Event]:
     events: list[Event] = [Start(id=response.id, model=response.model, created=response.created)]
     for index, part in enumerate(response.parts):
         match part:
-            case Text(text=text, cache=cache, citations=citations, extra=extra):
+            case Text(text=text, cache=cache, citations=citations, extra=extra, refusal=refusal):
                 told = PartDelta(index, text, citations=citations, extra=extra)
-                events += [PartStart(index, Text("", cache=cache)), told]
+                events += [PartStart(index, Text("", cache=cache, refusal=refusal)), told]
             case Reasoning(text=text, signature=signature):
                 bare = msgspec.structs.replace(part, text="", signature=None)
                 events += [PartStart(index, bare), PartDelta(index, text, signature=signature)]

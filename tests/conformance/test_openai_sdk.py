@@ -3,15 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
 
-from gateway import KEY, Gateway
+from gateway import KEY, Gateway, gateway
 from protocols_recordings import openai_spec
+from serving import serving
 
 HELLO: list[Any] = [{"role": "user", "content": "hello there"}]
 TOOLS: list[Any] = [
@@ -172,6 +175,40 @@ async def test_a_thought_of_the_other_protocol_comes_with_its_signature_and_can_
     await client.chat.completions.create(model="an/echo", messages=[*HELLO, message, *HELLO], reasoning_effort="low")
     sent = json.dumps((await asyncio.to_thread(tally, both, "an"))["last"])
     assert detail["signature"] in sent
+
+
+class Reply(BaseModel):
+    """What `parse` makes of an answer that is none."""
+
+    text: str
+
+
+async def test_parse_finds_a_refusal_of_the_other_api(tmp_path: Path) -> None:
+    async with serving("openai-chat") as chats, serving("openai-responses") as responses:
+        rows = "".join(
+            f"[providers.{name}]\nbase_url = '{url}/v1'\nprotocols = ['openai-{name}']\nsigning = 'none'\n"
+            for name, url in (("chat", chats), ("responses", responses))
+        )
+        async with (
+            gateway(tmp_path, rows) as started,
+            AsyncOpenAI(base_url=f"{started.url}/v1", api_key=KEY) as client,
+        ):
+            chat = await client.chat.completions.parse(model="responses/refuse", messages=HELLO, response_format=Reply)
+            async with client.chat.completions.stream(
+                model="responses/refuse", messages=HELLO, response_format=Reply
+            ) as events:
+                kinds = [event.type async for event in events]
+                streamed = await events.get_final_completion()
+            response = await client.responses.parse(model="chat/refuse", input="hello", text_format=Reply)
+    for completion in (chat, streamed):
+        assert completion.choices[0].message.refusal == "I will not help with that."
+        assert completion.choices[0].message.parsed is None
+    assert "refusal.done" in kinds
+    assert response.output_parsed is None
+    (item,) = response.output
+    assert item.type == "message"
+    assert item.content[0].type == "refusal"
+    assert item.content[0].refusal == "I will not help with that."
 
 
 @PROVIDERS

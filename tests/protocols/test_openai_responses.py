@@ -826,7 +826,7 @@ def test_a_refusal_is_a_text_that_stays_one() -> None:
     response = answer(message({"type": "refusal", "refusal": "No."}))
     (part,) = response.parts
     assert isinstance(part, Text)
-    assert part.text == "No."
+    assert (part.text, part.refusal) == ("No.", True)
     for again in (json.loads(FORMAT.encode_response(response)), told_by_events(tell(response))):
         assert again["output"][0]["content"] == [{"type": "refusal", "refusal": "No."}]
         assert again["status"] == "completed"
@@ -1302,9 +1302,9 @@ def test_another_formats_stream_is_told_in_this_one(other: Any, recording: Recor
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 GEMINIS = Opaque("gemini", raw({"thoughtSignature": "c2ln"}))
-BESIDE = st.sampled_from([None, own({"phase": "final_answer"}), own({"refusal": True}), GEMINIS])
+BESIDE = st.sampled_from([None, own({"phase": "final_answer"}), GEMINIS])
 PARTS = st.one_of(
-    st.builds(Text, TEXTS, extra=BESIDE),
+    st.builds(Text, TEXTS, extra=BESIDE, refusal=st.booleans()),
     st.builds(Reasoning, TEXTS),
     st.builds(Reasoning, TEXTS, st.none() | TEXTS, protocol=st.just("anthropic-messages")),
     st.builds(lambda sealed: Reasoning(encrypted=sealed, protocol="gemini"), TEXTS),

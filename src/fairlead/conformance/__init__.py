@@ -112,6 +112,7 @@ class Answer(Struct):
     pieces: int = 0  # in how many pieces the text came
     said: Any = None  # the answer as the SDK wants it back in the next turn
     dropped: tuple[str, ...] = ()  # what `x-fairlead-dropped` names
+    refusal: str | None = None  # what of the text is said instead of an answer; None: the format has no word for it
 
 
 class Thought(Struct, frozen=True):
@@ -130,6 +131,7 @@ class Turn(Struct):
     thoughts: list[Thought] = []
     calls: list[Call] = []
     results: list[Result] = []
+    refusals: list[str] = []  # those of the texts that the format tells as such
 
 
 class Told(Struct):

@@ -154,8 +154,11 @@ async def length(pair: Pair) -> None:
 
 async def refusal(pair: Pair) -> None:
     for stream in (False, True):
-        answer = await pair.ask(_hello(pair, model="refuse", stream=stream))
+        first = _hello(pair, model="refuse", stream=stream)
+        answer = await pair.ask(first)
         _finished(answer, "refusal")
+        if answer.refusal:  # it is one on the next turn, too
+            await pair.ask(structs.replace(first, turns=(*first.turns, Model(answer), User(("Please.",)))))
 
 
 async def error(pair: Pair) -> None:

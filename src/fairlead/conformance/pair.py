@@ -187,6 +187,8 @@ class Pair:
                     direct = self._said[id(answer)]
                     model = turn(turns, "model")
                     model.texts.append(direct.text)
+                    if direct.refusal and answer.refusal:
+                        model.refusals.append(direct.refusal)
                     model.calls += direct.calls
                     if direct.thinking or direct.signature:
                         model.thoughts.append(Thought(direct.thinking, direct.signature))
@@ -223,6 +225,8 @@ def _same_turn(got: Turn, wanted: Turn, dropped: tuple[str, ...]) -> None:
         raise Mismatch(f"a turn of the {wanted.side} reached the provider as one of the {got.side}{told}")
     if "".join(got.texts) != "".join(wanted.texts):
         raise Mismatch(f"{''.join(wanted.texts)!r} reached the provider as {''.join(got.texts)!r}{told}")
+    if got.refusals != wanted.refusals:
+        raise Mismatch(f"the refusals {wanted.refusals} reached the provider as {got.refusals}{told}")
     if got.media != wanted.media:
         kinds = [(kind, data if isinstance(data, str) else f"{len(data)} bytes") for kind, data in got.media]
         raise Mismatch(f"media reached the provider as {kinds}{told}")
@@ -252,6 +256,8 @@ def _agree(answer: Answer, direct: Answer, *, usage: bool) -> None:
     ):
         if got != wanted:
             raise Mismatch(f"{what} is {got!r}, of the provider {wanted!r}")
+    if None not in (answer.refusal, direct.refusal) and answer.refusal != direct.refusal:
+        raise Mismatch(f"the refusal is {answer.refusal!r}, of the provider {direct.refusal!r}")
     if not same_calls(answer.calls, direct.calls):
         raise Mismatch(f"the calls are {answer.calls}, of the provider {direct.calls}")
     if answer.finish != direct.finish and not {answer.finish, direct.finish} <= _STOPS:

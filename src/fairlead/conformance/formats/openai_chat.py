@@ -141,6 +141,7 @@ def read(completion: Any, dropped: tuple[str, ...]) -> Answer:
         call["function"].pop("parsed_arguments", None)
     return Answer(
         text=(message.content or "") + (message.refusal or ""),
+        refusal=message.refusal or "",
         thinking=beside.get("reasoning_content") or beside.get("reasoning") or "",
         signature=_signature(beside),
         calls=tuple(
@@ -221,6 +222,9 @@ def _hear(told: Told, message: dict[str, Any]) -> None:
             said = turn(told.turns, "model")
             if message.get("content"):
                 said.texts.append(_text(message["content"]))
+            if message.get("refusal"):
+                said.texts.append(message["refusal"])
+                said.refusals.append(message["refusal"])
             thought = message.get("reasoning_content") or "".join(
                 detail.get("text", "") for detail in message.get("reasoning_details", ())
             )

@@ -142,6 +142,7 @@ def read(response: Any, dropped: tuple[str, ...]) -> Answer:
     told = [piece.text for item in thoughts for piece in item.summary or item.content or ()]
     return Answer(
         text="".join(part.refusal if part.type == "refusal" else part.text for part in said),
+        refusal="".join(refused),
         thinking="".join(told),
         signature="".join(item.encrypted_content or "" for item in thoughts) or None,
         calls=tuple(Call(item.call_id, item.name, arguments(item.arguments)) for item in calls),
@@ -209,6 +210,9 @@ def _hear(told: Told, item: dict[str, Any]) -> None:
                 match part:
                     case {"type": "input_text" | "output_text", "text": str(text)}:
                         said.texts.append(text)
+                    case {"type": "refusal", "refusal": str(text)}:
+                        said.texts.append(text)
+                        said.refusals.append(text)
                     case {"type": "input_image", "image_url": str(url)}:
                         said.media.append(("image", bytes_or_address(url)))
                     case {"type": "input_file", "file_data": str(url)}:

@@ -170,10 +170,12 @@ def _said(message: _Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
     thought = _thought_in(message.content)
     if thought:
         yield Reasoning(thought)
-    text = _text(message.content) + (message.refusal or "")
+    text = _text(message.content)
     citations = openai_citations.decode(message.annotations)
     if text or citations:
         yield Text(text, citations=citations or sources)
+    if message.refusal:
+        yield Text(message.refusal, refusal=True)
     yield from openai_images.decode(message.images)
     for call in message.tool_calls or ():
         yield structs.replace(_tool_use(call.id, call.function), extra=openai_calls.decode(call.extra_content))
@@ -272,13 +274,17 @@ class _Told(Struct, omit_defaults=True):
 def encode(response: Response) -> bytes:
     message = _ToldMessage("assistant", None, None)
     texts: list[Text] = []
+    refusals: list[str] = []
     kept: list[Opaque] = []  # what other formats keep beside texts
     reasoning: list[Reasoning] = []
     images: list[Any] = []
     calls: list[Any] = []
     for part in response.parts:
         if isinstance(part, Text):
-            texts.append(part)
+            if part.refusal:
+                refusals.append(part.text)
+            else:
+                texts.append(part)
             if part.extra is not None and part.extra.protocol != openai_calls.NAME:
                 kept.append(part.extra)
         elif isinstance(part, ToolUse):
@@ -290,6 +296,8 @@ def encode(response: Response) -> bytes:
     if texts:
         message.content = texts[0].text if len(texts) == 1 else "".join([part.text for part in texts])
         message.annotations = openai_citations.encoded(texts) or None
+    if refusals:
+        message.refusal = "".join(refusals)
     message.images, message.tool_calls = images or None, calls or None
     if reasoning:
         message.reasoning_content = "".join([part.text for part in reasoning])
@@ -297,10 +305,18 @@ def encode(response: Response) -> bytes:
     if kept or (reasoning and any(part.protocol is not None for part in reasoning)):
         told = [encoded_thought(part, index) for index, part in enumerate(reasoning)]
         message.reasoning_details = [*told, *(encoded_seal(extra, len(told) + n) for n, extra in enumerate(kept))]
-    choice = _ToldChoice(0, message, None, _TOLD.get(response.finish_reason, "stop"))
+    choice = _ToldChoice(0, message, None, _spelt(response.finish_reason, refused=bool(refusals)))
     created = response.created or int(time.time())
     usage = openai_usage.encode(response.usage)
     return _encode(_Told(response.id, "chat.completion", created, response.model, (choice,), usage))
+
+
+def _spelt(reason: FinishReason | None, *, refused: bool) -> str:
+    """An answer that says that it refuses needs no reason besides. The official SDK's `parse` would raise.
+
+    https://platform.openai.com/docs/guides/structured-outputs#refusals
+    """
+    return "stop" if refused and reason == "refusal" else _TOLD.get(reason, "stop")
 
 
 # ---- streams
@@ -321,6 +337,7 @@ class Decoder:
         self._calls: dict[int, _Building] = {}
         self._reason: str | None = None
         self._refused = False
+        self._refuses = False  # the open Text is a refusal
         self.usage: Usage | None = None
         self.held = 0
         self._finished = False
@@ -385,17 +402,18 @@ class Decoder:
     def _said(self, said: _Said) -> Iterator[Event]:
         for thought, number in _told_thoughts(said):
             yield from self._thought(thought, number)
-        text = _text(said.content) + (said.refusal or "")
-        self._refused = self._refused or bool(said.refusal)
+        text = _text(said.content)
         citations = openai_citations.decode(said.annotations)
         if text or citations:
             self._cites = self._cites or bool(citations)
-            if self._open is None or self._open_kind is not Text:
-                self._began = self._said_so_far
+            if self._open is None or self._open_kind is not Text or self._refuses:
+                self._began, self._refuses = self._said_so_far, False
                 yield from self._begin(Text(""))
             assert self._open is not None
             self._said_so_far += len(text)
             yield PartDelta(self._open, text, citations=openai_citations.within(citations, self._began))
+        if said.refusal:
+            yield from self._refusal(said.refusal)
         for image in openai_images.decode(said.images):
             yield from self._begin(image)
             yield from self._close()
@@ -403,6 +421,13 @@ class Decoder:
             yield from self._call(call)
         if said.function_call is not None and (said.function_call.name or said.function_call.arguments):
             yield from self._call(_Call(0, None, "function", said.function_call))
+
+    def _refusal(self, text: str) -> Iterator[Event]:
+        if self._open is None or self._open_kind is not Text or not self._refuses:
+            self._refused = self._refuses = True
+            yield from self._begin(Text("", refusal=True))
+        assert self._open is not None
+        yield PartDelta(self._open, text)
 
     def _thought(self, thought: Reasoning, number: int | None) -> Iterator[Event]:
         if thought.encrypted is not None:
@@ -486,6 +511,7 @@ class _Cited(Struct):
     """A text that was told, and what it cites."""
 
     begin: int  # characters of content before it
+    refusal: bool = False  # it is none of the content
     length: int = 0
     citations: list[Citation] = field(default_factory=list)
 
@@ -512,6 +538,7 @@ class Encoder:
         self._thoughts: dict[int, tuple[int, Reasoning]] = {}
         self._tool_number = self._thought_number = 0  # of the next one
         self._content = 0  # characters told
+        self._refused = False
         # Told when the texts are: the official SDK takes annotations in one chunk only.
         self._cited: dict[int, _Cited] = {}
         self.held = 0
@@ -565,8 +592,9 @@ class Encoder:
                     told = self._told(_encode({"reasoning_details": [encoded_thought(part, number)]}))
                     return told + self._thought(index, part.text, None)
                 return self._thought(index, part.text, part.signature) if part.text or part.signature else b""
-            case Text(text=text, citations=citations, extra=extra):
-                self._cited[index] = _Cited(self._content)
+            case Text(text=text, citations=citations, extra=extra, refusal=refusal):
+                self._cited[index] = _Cited(self._content, refusal)
+                self._refused = self._refused or refusal
                 return self._seal(extra) + self._text(index, text, citations)
             case Media() if openai_images.is_shown(part):
                 return self._told(_encode({"images": [openai_images.encode(part)]}))
@@ -574,8 +602,10 @@ class Encoder:
 
     def _text(self, index: int, text: str, citations: tuple[Citation, ...]) -> bytes:
         length = len(text)
-        self._content += length
         cited = self._cited.get(index)
+        if cited is not None and cited.refusal:
+            return self._told(b'{"refusal":%b}' % _encode(text)) if text else b""
+        self._content += length
         if cited is not None:
             cited.length += length
             if citations:
@@ -613,7 +643,7 @@ class Encoder:
     def _finish(self, finish: Finish) -> bytes:
         annotations = [one for each in self._cited.values() for one in each.told()]
         told = self._told(_encode({"annotations": annotations})) if annotations else b""
-        told += self._told(b"{}", _encode(_TOLD.get(finish.reason, "stop")))
+        told += self._told(b"{}", _encode(_spelt(finish.reason, refused=self._refused)))
         if self._include_usage and finish.usage is not None:
             told += self._head + b'],"usage":' + _encode(openai_usage.encode(finish.usage)) + b"}\n\n"
         return told + b"data: [DONE]\n\n"

@@ -170,6 +170,7 @@ def _encoded_results(parts: Iterable[Part]) -> list[dict[str, Any]]:
 
 def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str, Any]]:
     texts: list[Text] = []
+    refusal = ""
     thought = ""
     sealed: list[Reasoning] = []  # another provider's signature would be refused; our own: this one knows the field
     calls: list[Any] = []
@@ -177,7 +178,10 @@ def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str
     fields: dict[str, Raw] = {}  # of its own
     for part in message.parts:
         if isinstance(part, Text):
-            texts.append(part)
+            if part.refusal:
+                refusal += part.text
+            else:
+                texts.append(part)
         elif isinstance(part, ToolUse):
             calls.append(openai_calls.encoded_call(part))
         elif isinstance(part, Reasoning):
@@ -194,11 +198,13 @@ def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str
             else:
                 (calls if "id" in own else blocks).append(part.raw)
     content = texts[0].text if len(texts) == 1 else "".join([text.text for text in texts])
-    if not content and not calls and not thought and not sealed and not blocks and not fields:
+    if not (content or refusal or calls or thought or sealed or blocks or fields):
         return ()
     told = _named({"role": "assistant", "content": content or None, **fields}, message.name)
     if blocks:
         told["content"] = [*([{"type": "text", "text": content}] if content else []), *blocks]
+    if refusal:
+        told["refusal"] = refusal
     if thought:
         told["reasoning_content"] = thought
     if sealed:

@@ -271,7 +271,7 @@ def _said(message: _Message[Any, Any], index: int) -> tuple[Part, ...]:
         parts += thoughts(message.reasoning_details, thought, f"messages[{index}]")
     said = _content(message.content, index)
     if message.refusal:
-        said = (*said, Text(message.refusal))
+        said = (*said, Text(message.refusal, refusal=True))
     parts += said if message.annotations is NULL else _with_citations(said, message.annotations)
     if message.images is not NULL:
         parts += [part for part in openai_images.decode(message.images) if isinstance(part, Media)]
@@ -323,7 +323,7 @@ def _decoded_part(told: Raw | _Part, place: str) -> Part:
         case "text" if part.text is not None:
             return Text(part.text, given(part.cache_control))
         case "refusal" if part.refusal is not None:
-            return Text(part.refusal)
+            return Text(part.refusal, refusal=True)
         case "image_url" if part.image_url is not None:
             image = part.image_url if isinstance(part.image_url, _ImageURL) else _ImageURL(part.image_url)
             return addressed("image", image.url, detail=image.detail, cache=given(part.cache_control))

@@ -187,7 +187,7 @@ def _is_call(part: Part) -> bool:
 
 
 def _is_refusal(part: Part) -> bool:
-    return isinstance(part, Text) and bool(items.beside(part.extra).get("refusal"))
+    return isinstance(part, Text) and part.refusal
 
 
 # ---- streams
@@ -339,8 +339,8 @@ class Decoder:
         text = open.contents.get(number)
         if text is None:
             self._refused = self._refused or refusal
-            beside = items.extra(phase=open.phase, refusal=True if refusal else None)
-            text = open.contents[number] = _Text(self._part(Text("", extra=beside)))
+            begun = Text("", extra=items.extra(phase=open.phase), refusal=refusal)
+            text = open.contents[number] = _Text(self._part(begun))
             self.held += _OPEN_BYTES
         return text
 
@@ -375,7 +375,7 @@ class Decoder:
             open.contents[number] = _Text(0, ended=True)
             return
         if isinstance(whole, Text):
-            begun = self._content(open, number, refusal=_is_refusal(whole))
+            begun = self._content(open, number, refusal=whole.refusal)
             rest = "" if begun.told else whole.text
             citations = whole.citations[begun.cited :]
             logprobs = begun.logprobs or items.extra(logprobs=items.beside(whole.extra).get("logprobs"))

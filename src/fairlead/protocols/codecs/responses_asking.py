@@ -319,15 +319,12 @@ def _is_told(part: Reasoning) -> bool:
 
 def _spoken(text: Text) -> dict[str, Any]:
     told: dict[str, Any] = {"type": "message", "role": "assistant", "content": text.text}
-    if is_plain(text):
-        return told
-    phase = items.phase_of(text)
-    own = items.beside(text.extra)
-    if own.get("refusal"):
+    if text.refusal:
         told["content"] = [{"type": "refusal", "refusal": text.text}]
     cited = [each.raw.raw for each in text.citations if each.raw is not None and each.raw.protocol == NAME]
     if cited:
         told["content"] = [{"type": "output_text", "text": text.text, "annotations": cited}]
+    phase = items.phase_of(text)
     return told if phase is None else {**told, "phase": phase}
 
 

@@ -85,7 +85,6 @@ class _Beside(Struct):
     """What stands beside a text or a call, of this format."""
 
     phase: Raw = NULL
-    refusal: Raw = NULL
     logprobs: Raw = NULL
     prompt_cache_breakpoint: Raw = NULL
     custom_tool_call: Raw = NULL
@@ -173,7 +172,7 @@ def text_of(found: Content, phase: str | None) -> Text | None:
             citations = tuple(map(citation, found.annotations or ()))
             return Text(found.text, cache, citations, gathered([beside_it, logprobs(found.logprobs)]))
         case "refusal" if found.refusal is not None:
-            return Text(found.refusal, extra=extra(phase=phase, refusal=True))
+            return Text(found.refusal, extra=extra(phase=phase), refusal=True)
     return None
 
 
@@ -222,12 +221,11 @@ def annotation(told: Citation, length: int) -> Any:
 
 def encoded_text(text: Text) -> dict[str, Any]:
     """The content of an answer's message."""
-    own = beside(text.extra)
-    if own.get("refusal"):
+    if text.refusal:
         return {"type": "refusal", "refusal": text.text}
     told = (annotation(each, len(text.text)) for each in text.citations)
     annotations = [each for each in told if each is not None]
-    probable = own.get("logprobs")
+    probable = beside(text.extra).get("logprobs")
     return {
         "type": "output_text",
         "text": text.text,

@@ -150,7 +150,7 @@ def encode(response: Response, request: Request | None = None) -> bytes:
 def _is_plain(part: Part, customs: frozenset[str]) -> bool:
     """Whether it is one of nearly all: a text or a call with nothing beside it. Of these no events need be told."""
     if isinstance(part, Text):
-        return part.extra is None and not part.citations
+        return part.extra is None and not part.citations and not part.refusal
     return isinstance(part, ToolUse) and part.extra is None and part.name not in customs
 
 
@@ -416,8 +416,8 @@ class Encoder:
             told += self._added(item, items.message(item.id, [], phase, "in_progress"))
         telling.item = item
         empty = items.encoded_text(structs.replace(part, text="", extra=_without_logprobs(part.extra)))
-        telling.refusal = empty["type"] == "refusal"
-        self._refused = self._refused or telling.refusal
+        telling.refusal = part.refusal
+        self._refused = self._refused or part.refusal
         return told + self._of(item, "response.content_part.added", content_index=len(item.contents), part=empty)
 
     def _more_text(self, telling: _Telling, delta: PartDelta) -> bytes:

@@ -200,7 +200,7 @@ def _thinking(request: Request, seed: int) -> list[Part]:
 
 
 def _refuse(request: Request, seed: int) -> list[Part]:
-    return [Text("I will not help with that.")]
+    return [Text("I will not help with that.", refusal=True)]
 
 
 def _json(request: Request, seed: int) -> list[Part]:
@@ -330,14 +330,14 @@ def _stopped(part: Text, stops: tuple[str, ...]) -> tuple[Text, str | None]:
     if not places:
         return part, None
     place, stop = min(places)
-    return Text(part.text[:place]), stop
+    return structs.replace(part, text=part.text[:place]), stop
 
 
 def _bare(part: Part) -> Part:
     """A part as it begins: without what its deltas bring."""
     match part:
-        case Text():
-            return Text("")
+        case Text(refusal=refusal):
+            return Text("", refusal=refusal)
         case Reasoning(protocol=protocol):
             return Reasoning(protocol=protocol)
         case ToolUse(id=id, name=name):

@@ -69,38 +69,10 @@ class Chat(OpenAIDialect):
         return self._wire.decode_request(body)
 
     def encode(self, response: Response, request: Request) -> bytes:
-        told = self._wire.encode_response(response)
-        return _refusing(told) if response.finish_reason == "refusal" else told
+        return self._wire.encode_response(response)
 
     def encoder(self, request: Request, response: Response) -> Callable[[Event], bytes]:
-        encode_event = self._wire.event_encoder(include_usage=request.include_usage)
-        if response.finish_reason != "refusal":
-            return encode_event
-
-        def refuse(event: Event) -> bytes:
-            events = [part + b"\n\n" for part in encode_event(event).split(b"\n\n")[:-1]]
-            return b"".join(part if self.is_end(part) else sse.event(_refusing(sse.data(part))) for part in events)
-
-        return refuse
-
-
-def _refusing(told: bytes) -> bytes:
-    """A completion or a chunk of one, with its text where OpenAI has refusals.
-
-    https://platform.openai.com/docs/guides/structured-outputs#refusals
-    """
-    fields = msgspec.json.decode(told)
-    for choice in fields["choices"]:
-        said = choice.get("message") or choice.get("delta") or {}
-        if said.get("content"):
-            said["refusal"], said["content"] = said["content"], None
-        if choice.get("finish_reason") == "content_filter":
-            choice["finish_reason"] = "stop"
-        if "role" in choice.get("delta", {}):
-            choice["delta"] |= {"content": None, "refusal": ""}
-        elif "delta" in choice and said.get("refusal"):
-            choice["delta"] = {"refusal": said["refusal"]}
-    return encode(fields)
+        return self._wire.event_encoder(include_usage=request.include_usage)
 
 
 class _Asked(Struct):

@@ -191,7 +191,7 @@ def _content(told: Any, place: str, role: str) -> Iterator[Part]:
             case "output_text" if role == "assistant":
                 yield Text(str(part.get("text", "")))
             case "refusal" if role == "assistant":
-                yield Text(str(part.get("refusal", "")))
+                yield Text(str(part.get("refusal", "")), refusal=True)
             case "input_image":
                 yield _medium("image", part.get("image_url"), part.get("file_id"), part.get("detail"))
             case "input_file":
@@ -305,8 +305,7 @@ def _item(part: Part, index: int, response: Response, asked: Fields, *, begun: b
             return {"id": f"fc_{own}", **facts, "arguments": "" if begun else arguments}
     if response.finish_reason == "length" and index == len(response.parts) - 1 and not begun:
         status = "incomplete"
-    text = part.text if isinstance(part, Text) else ""
-    content = [] if begun else [_said(text, response)]
+    content = [] if begun or not isinstance(part, Text) else [_said(part)]
     return {"id": f"msg_{own}", "type": "message", "status": status, "role": "assistant", "content": content}
 
 
@@ -315,10 +314,10 @@ def _shows(asked: Fields) -> bool:
     return bool((asked.get("reasoning") or {}).get("summary"))
 
 
-def _said(text: str, response: Response) -> Fields:
-    if response.finish_reason == "refusal":
-        return {"type": "refusal", "refusal": text}
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _said(part: Text) -> Fields:
+    if part.refusal:
+        return {"type": "refusal", "refusal": part.text}
+    return {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
 
 
 class _Encoder:
@@ -369,7 +368,7 @@ class _Encoder:
     def _opened(self, index: int, item: Fields) -> Iterator[tuple[str, Fields]]:
         place = {"item_id": item["id"], "output_index": index}
         if isinstance(self._part, Text):
-            yield "content_part.added", {**place, "content_index": 0, "part": _said("", self._response)}
+            yield "content_part.added", {**place, "content_index": 0, "part": _said(self._part)}
         elif isinstance(self._part, Reasoning) and _shows(self._asked):
             part = {"type": "summary_text", "text": ""}
             yield "reasoning_summary_part.added", {**place, "summary_index": 0, "part": part}
@@ -381,7 +380,7 @@ class _Encoder:
                 yield "function_call_arguments.delta", {**place, "delta": text}
             case Reasoning() if _shows(self._asked):
                 yield "reasoning_summary_text.delta", {**place, "summary_index": 0, "delta": text}
-            case Text() if self._response.finish_reason == "refusal":
+            case Text(refusal=True):
                 yield "refusal.delta", {**place, "content_index": 0, "delta": text}
             case Text():
                 yield "output_text.delta", {**place, "content_index": 0, "delta": text, "logprobs": []}
@@ -398,13 +397,13 @@ class _Encoder:
                     part = {"type": "summary_text", "text": text}
                     yield "reasoning_summary_text.done", {**place, "summary_index": 0, "text": text}
                     yield "reasoning_summary_part.done", {**place, "summary_index": 0, "part": part}
-            case Text():
-                said = _said(text, self._response)
+            case Text() as words:
+                self._part = msgspec.structs.replace(words, text=text)
+                said = _said(self._part)
                 kind = said["type"]
                 told = {"refusal": text} if kind == "refusal" else {"text": text, "logprobs": []}
                 yield f"{kind}.done", {**place, "content_index": 0, **told}
                 yield "content_part.done", {**place, "content_index": 0, "part": said}
-                self._part = Text(text)
         item = _item(self._part, index, self._response, self._asked)
         self._output.append(item)
         yield "output_item.done", {"output_index": index, "item": item}
