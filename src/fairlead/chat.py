@@ -136,6 +136,9 @@ class Thinking(Struct, frozen=True):
     effort: str | None = None  # "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max"
     budget_tokens: int | None = None
     adaptive: bool = False  # the model decides
+    # Of thoughts, to be read: "none" | "auto" | "concise" | "detailed", or "default", which is Anthropic's: unless the
+    # model's own way is another. None: the client does not say.
+    summary: str | None = None
 
 
 class Request(Struct, frozen=True, gc=False):

@@ -52,7 +52,7 @@ ANSWER = Answer("hi", "hm", "SIG", (Call("1", "weather", {"city": "Paris"}),), "
 class Between:
     """All sides of a pair at once: what the client reads, what reached the provider, and what that answered."""
 
-    converses = thinks = True
+    converses = thinks = reads_thoughts = True
 
     def __init__(self, told: Told, answer: Answer, direct: Answer) -> None:
         self._told, self._answer, self._direct = told, answer, direct

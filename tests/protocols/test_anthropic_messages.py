@@ -439,12 +439,19 @@ def test_a_block_that_only_this_format_knows_goes_back_as_it_came(block: dict[st
         ({"tool_choice": {"type": "none"}}, {"tool_choice": ToolChoice("none")}),
         ({"tool_choice": {"type": "tool", "name": "f"}}, {"tool_choice": ToolChoice("named", "f")}),
         ({"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}, {"parallel_tool_calls": False}),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, {"thinking": Thinking(budget_tokens=2048)}),
-        ({"thinking": {"type": "adaptive"}}, {"thinking": Thinking(adaptive=True)}),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 2048}},
+            {"thinking": Thinking(budget_tokens=2048, summary="default")},
+        ),
+        ({"thinking": {"type": "adaptive"}}, {"thinking": Thinking(adaptive=True, summary="default")}),
+        (
+            {"thinking": {"type": "adaptive", "display": "summarized"}},
+            {"thinking": Thinking(adaptive=True, summary="auto")},
+        ),
         ({"thinking": {"type": "disabled"}}, {"thinking": Thinking(enabled=False)}),
         (
             {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
-            {"thinking": Thinking(effort="high", adaptive=True)},
+            {"thinking": Thinking(effort="high", adaptive=True, summary="default")},
         ),
         (
             {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},

@@ -104,7 +104,7 @@ def test_what_anthropic_cannot_say_for_a_client_of_openai(fields: dict[str, Any]
         ({"thinking": {"type": "adaptive"}}, ()),
         ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, ()),
         ({"thinking": {"type": "disabled"}}, ("thinking",)),
-        ({"thinking": {"type": "adaptive", "display": "omitted"}}, ("thinking",)),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, ("thinking.summary",)),
         ({"service_tier": "standard_only"}, ("service_tier",)),
         ({"metadata": {"user_id": "u"}, "stop_sequences": ["a"]}, ()),
         ({"system": [{"type": "text", "text": "x", "cache_control": MARK}]}, ("cache_control",)),

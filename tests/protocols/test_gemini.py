@@ -165,8 +165,10 @@ def meaning(request: Request) -> Any:
     """A level of thinking is asked for as a budget."""
     wish = request.thinking
     if wish is not None and wish.effort is not None:
-        request = msgspec.structs.replace(request, thinking=Thinking(budget_tokens=24576))
-    return comparable(request)
+        wish = Thinking(budget_tokens=24576, summary=wish.summary)
+    if wish is not None and wish.enabled and wish.summary is None:  # thoughts that were asked for are asked to be told
+        wish = msgspec.structs.replace(wish, summary="auto")
+    return comparable(msgspec.structs.replace(request, thinking=wish))
 
 
 @pytest.mark.parametrize("recording", WHOLE)
@@ -837,9 +839,10 @@ def test_a_schema_of_geminis_is_json_schema() -> None:
     ("config", "words"),
     [
         ({"thinkingBudget": 0}, Thinking(enabled=False)),
-        ({"thinkingBudget": -1, "includeThoughts": True}, Thinking(adaptive=True)),
-        ({"thinkingBudget": 512, "includeThoughts": True}, Thinking(budget_tokens=512)),
-        ({"includeThoughts": True}, Thinking()),
+        ({"thinkingBudget": -1, "includeThoughts": True}, Thinking(adaptive=True, summary="auto")),
+        ({"thinkingBudget": 512, "includeThoughts": True}, Thinking(budget_tokens=512, summary="auto")),
+        ({"thinkingBudget": 512, "includeThoughts": False}, Thinking(budget_tokens=512, summary="none")),
+        ({"includeThoughts": True}, Thinking(summary="auto")),
     ],
 )
 def test_how_much_to_think(config: Any, words: Thinking) -> None:

@@ -668,9 +668,10 @@ def test_the_shape_asked_of_an_answer_survives(told: dict[str, Any], wish: Respo
         ({}, None),
         ({"reasoning_effort": "low"}, Thinking(effort="low")),
         ({"reasoning_effort": "none"}, Thinking(enabled=False, effort="none")),
-        ({"reasoning": {"effort": "high"}}, Thinking(effort="high")),
-        ({"reasoning": {"max_tokens": 2000}}, Thinking(budget_tokens=2000)),
-        ({"reasoning": {"enabled": True}}, Thinking()),
+        ({"reasoning": {"effort": "high"}}, Thinking(effort="high", summary="auto")),
+        ({"reasoning": {"max_tokens": 2000}}, Thinking(budget_tokens=2000, summary="auto")),
+        ({"reasoning": {"enabled": True}}, Thinking(summary="auto")),
+        ({"reasoning": {"enabled": True, "exclude": True}}, Thinking(summary="none")),
         ({"reasoning": {"enabled": False}}, Thinking(enabled=False)),
     ],
 )

@@ -562,11 +562,11 @@ def test_settings_are_words() -> None:
     )  # fmt: skip
     assert (request.max_tokens, request.temperature, request.top_p, request.stream) == (100, 0.5, 0.9, True)
     assert (request.user, request.service_tier, request.parallel_tool_calls) == ("u", "flex", False)
-    assert request.thinking == Thinking(True, "low")
+    assert request.thinking == Thinking(True, "low", summary="auto")
     assert comparable(request.response_format) == comparable(ResponseFormat("json_schema", "n", raw(schema), True))
     assert comparable(request.tools) == comparable((Tool("f", "d", raw(schema), True),))
     assert comparable({name: each.raw for name, each in request.extra.items()}) == {
-        "metadata": {"a": "b"}, "include": ["x"], "text": {"verbosity": "low"}, "reasoning": {"summary": "auto"},
+        "metadata": {"a": "b"}, "include": ["x"], "text": {"verbosity": "low"},
         "top_logprobs": 2, "truncation": "auto", "prompt_cache_key": "k", "safety_identifier": "s",
         "max_tool_calls": 3, "stream_options": {"include_obfuscation": False}, "prompt": {"id": "p"},
     }  # fmt: skip

@@ -183,6 +183,7 @@ class Asking(Protocol):
 
     converses: bool  # the format has turns and instructions, not only a prompt
     thinks: bool  # the format tells thoughts
+    reads_thoughts: bool  # who asks for thoughts in this format asks to be told them, too
 
     async def ask(self, ask: Ask) -> Answer:
         """Raises Refused where the SDK raises an error of the service's, CannotSay before anything is sent."""

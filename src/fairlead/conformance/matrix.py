@@ -49,6 +49,7 @@ class _Listening:
 
     def __init__(self, client: Asking) -> None:
         self._client, self.converses, self.thinks = client, client.converses, client.thinks
+        self.reads_thoughts = client.reads_thoughts
         self.dropped: set[str] = set()
 
     async def ask(self, ask: Ask) -> Answer:

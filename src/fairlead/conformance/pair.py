@@ -130,10 +130,12 @@ class Pair:
             raise Mismatch(f"{what} is missing")
 
     def thought(self, answer: Answer) -> None:
-        """A simulated provider told a thought, in words or sealed; how it was read was looked at before."""
+        """A simulated provider told a thought, in words if these were asked for, or sealed; how it was read was looked
+        at before."""
         if self.simulated:
             direct = self._said[id(answer)]
-            self.there("the thought", direct.thinking or direct.signature or "")
+            sealed = "" if self._client.reads_thoughts else direct.signature or ""
+            self.there("the thought", direct.thinking or sealed)
 
     def details(self, used: Used) -> None:
         """Cached and reasoning tokens are told."""

@@ -31,14 +31,18 @@ _kind = msgspec.json.Decoder(_Kind)
 def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     """The names of what `request` has and `protocol` cannot say.
 
-    `says`: which it can, of `_SETTINGS` and "parallel_tool_calls", and of what stands in messages: "name",
-    "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature). Its own Opaque is always said.
+    `says`: which it can, of `_SETTINGS`, "parallel_tool_calls" and "summary" (that thoughts shall not be told), and of
+    what stands in messages: "name", "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature).
+    Its own Opaque is always said.
     """
     found = foreign(request.extra, protocol) if request.extra else set()
     for name in _others(says):
         value = getattr(request, name)
         if value is not None and value != () and (value or name not in _PENALTIES):
             found.add(name)
+    wish = request.thinking
+    if wish is not None and wish.summary == "none" and "summary" not in says:
+        found.add("thinking.summary")
     if request.tools:
         _of_tools(request, protocol, says, found)
     for message in request.messages:

@@ -61,7 +61,7 @@ class _Messages(Anthropic):
 class Client(_Messages):
     """A client of the gateway."""
 
-    converses = thinks = True
+    converses = thinks = reads_thoughts = True
 
     async def ask(self, ask: Ask) -> Answer:
         return await self.create(_said(ask))

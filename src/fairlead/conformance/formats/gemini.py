@@ -77,7 +77,7 @@ class _Gemini:
 class Client(_Gemini):
     """A client of the gateway."""
 
-    converses = thinks = True
+    converses = thinks = reads_thoughts = True
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(url, "v1beta", key)

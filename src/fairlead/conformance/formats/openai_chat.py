@@ -76,6 +76,7 @@ class Client(_Chat, OpenAIClient):
     """A client of the gateway."""
 
     converses = thinks = True
+    reads_thoughts = False
 
     async def ask(self, ask: Ask) -> Answer:
         return await self.create(_said(ask))

@@ -42,7 +42,7 @@ class _Completions(OpenAI):
 class Client(_Completions, OpenAIClient):
     """A client of the gateway: it has a prompt, and no conversation."""
 
-    converses = thinks = False
+    converses = thinks = reads_thoughts = False
 
     async def ask(self, ask: Ask) -> Answer:
         return await self.create(_said(ask))

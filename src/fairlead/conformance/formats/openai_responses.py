@@ -72,7 +72,7 @@ class _Responses(OpenAI):
 class Client(_Responses, OpenAIClient):
     """A client of the gateway. It keeps the conversation itself: nothing is stored."""
 
-    converses = thinks = True
+    converses = thinks = reads_thoughts = True
 
     async def ask(self, ask: Ask) -> Answer:
         return await self.create(_said(ask))

@@ -30,7 +30,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import anthropic_citations
 from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY
-from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, no_object, refused, within
+from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, display, no_object, refused, within
 from fairlead.protocols.envelope import NULL, any_value
 from fairlead.protocols.unsaid import unsaid
 
@@ -67,7 +67,7 @@ class _Body(Struct, omit_defaults=True):
 _SAMPLING = "temperature", "top_k", "top_p"
 _SAYS = frozenset(
     {*_SAMPLING, "user", "service_tier", "stop", "response_format", "thinking"}
-    | {"parallel_tool_calls", "cache_control", "is_error"}
+    | {"parallel_tool_calls", "cache_control", "is_error", "summary"}
 )
 _TIERS = frozenset({"auto", "standard_only"})  # other formats have other words
 
@@ -361,14 +361,14 @@ def _thinking(request: Request, wish: Thinking, turns: list[_Turn]) -> dict[str,
     if not wish.enabled:
         return {"type": "disabled"}
     if wish.adaptive:  # a model that decides by itself may be made to call a tool, and may have broken off
-        return {"type": "adaptive"}
+        return {"type": "adaptive", **display(wish)}
     if _forces_tool(request) or _broke_off_thinking(turns):
         return None
     asked = wish.budget_tokens or _BUDGETS.get(wish.effort or "medium")
     if asked is None:  # of an effort that nobody knows
         return None
     budget = within(max(asked, SMALLEST_BUDGET), request.max_tokens)
-    return None if budget is None else {"type": "enabled", "budget_tokens": budget}
+    return None if budget is None else {"type": "enabled", "budget_tokens": budget, **display(wish)}
 
 
 def _forces_tool(request: Request) -> bool:

@@ -104,6 +104,7 @@ class _Choice(Struct):
 class _Thinking(Struct):
     type: str
     budget_tokens: int | None = None
+    display: str | None = None
 
 
 class _Format(Struct):
@@ -391,12 +392,15 @@ def _decoded_format(told: _Format | None) -> ResponseFormat | None:
 
 
 def _decoded_thinking(told: _Thinking | None, effort: str | None) -> Thinking | None:
-    match told:
-        case None:
-            return None if effort is None else Thinking(effort=effort, adaptive=True)
-        case _Thinking(type="disabled"):
-            return Thinking(enabled=False)
-        case _Thinking(type="adaptive"):
-            return Thinking(effort=effort, adaptive=True)
-        case _Thinking(budget_tokens=budget):
-            return Thinking(effort=effort, budget_tokens=budget)
+    """Thoughts are told unless that is declined, or a model's own way is another.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#controlling-thinking-display
+    """
+    if told is None:
+        return None if effort is None else Thinking(effort=effort, adaptive=True, summary="default")
+    if told.type == "disabled":
+        return Thinking(enabled=False)
+    summary = {None: "default", "omitted": "none"}.get(told.display, "auto")
+    if told.type == "adaptive":
+        return Thinking(effort=effort, adaptive=True, summary=summary)
+    return Thinking(effort=effort, budget_tokens=told.budget_tokens, summary=summary)

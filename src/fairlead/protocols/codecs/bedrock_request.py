@@ -27,7 +27,7 @@ from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import bedrock_media
 from fairlead.protocols.codecs.bedrock_models import NAME, Manner, manner
-from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, arguments_of, own_fields, refused, within
+from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, arguments_of, display, own_fields, refused, within
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import unsaid
 
@@ -474,8 +474,9 @@ def _effort(request: Request) -> str:
 def _anthropic_thinking(request: Request, more: dict[str, Any], teller: Teller) -> int | None:
     wish = request.thinking
     assert wish is not None
+    teller.dropped.discard("thinking.summary")
     if wish.adaptive:
-        more.setdefault("thinking", {"type": "adaptive"})
+        more.setdefault("thinking", {"type": "adaptive", **display(wish)})
         if wish.effort is not None:
             more.setdefault("output_config", {"effort": wish.effort})
         return 0
@@ -488,7 +489,7 @@ def _anthropic_thinking(request: Request, more: dict[str, Any], teller: Teller) 
     if budget is None:
         teller.dropped.add("thinking")
         return None
-    more.setdefault("thinking", {"type": "enabled", "budget_tokens": budget})
+    more.setdefault("thinking", {"type": "enabled", "budget_tokens": budget, **display(wish)})
     return budget
 
 

@@ -34,7 +34,7 @@ _encode = msgspec.json.encode
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _SAYS = frozenset(
     "temperature top_p top_k seed service_tier response_format thinking frequency_penalty presence_penalty stop"
-    " is_error reasoning".split()
+    " is_error reasoning summary".split()
 )
 # As Google's own OpenAI-compatible endpoint reads them. A budget is what all thinking models take, a level is not.
 # https://ai.google.dev/gemini-api/docs/openai#thinking
@@ -181,7 +181,7 @@ def _encoded_settings(request: Request, dropped: set[str]) -> dict[str, Any]:
 
 
 def _encoded_thinking(wish: Thinking | None, dropped: set[str]) -> dict[str, Any] | None:
-    """Thoughts that were asked for are told."""
+    """Thoughts that were asked for are told, unless that was declined."""
     if wish is None:
         return None
     if wish.budget_tokens is None and wish.effort is not None and wish.effort not in _BUDGETS:
@@ -196,7 +196,7 @@ def _encoded_thinking(wish: Thinking | None, dropped: set[str]) -> dict[str, Any
         budget = _MOST_BUDGET
     if budget is None and wish.adaptive:
         budget = -1
-    return {"includeThoughts": True, **({} if budget is None else {"thinkingBudget": budget})}
+    return {"includeThoughts": wish.summary != "none", **({} if budget is None else {"thinkingBudget": budget})}
 
 
 def _encoded_tier(request: Request, dropped: set[str]) -> str | None:

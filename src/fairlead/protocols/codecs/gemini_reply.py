@@ -123,8 +123,10 @@ class Encoder:
             case Text() as part:
                 self._keep(start.index, part)
                 return self._text(start.index, part)
+            case Reasoning(encrypted=None) as part:  # its signature ends it
+                self._keep(start.index, structs.replace(part, text=""))
+                return self._told(structs.replace(part, signature=None)) if part.text else b""
             case Reasoning() as part:
-                self._keep(start.index, structs.replace(part, text="", signature=None))
                 return self._told(part)
             case ToolUse(arguments=arguments) as part:
                 self._keep(start.index, part, arguments)
@@ -138,7 +140,9 @@ class Encoder:
         match known.part:
             case Text():
                 return self._text(delta.index, Text(delta.text, citations=delta.citations, extra=delta.extra))
-            case Reasoning(encrypted=None) as part:
+            case Reasoning() as part:
+                if delta.signature is not None:
+                    known.part = structs.replace(part, signature=None)
                 return self._told(structs.replace(part, text=delta.text, signature=delta.signature))
             case ToolUse():
                 known.arguments.append(delta.text)
@@ -162,6 +166,8 @@ class Encoder:
         if known is None:
             return b""
         self._held -= known.size
+        if isinstance(known.part, Reasoning) and known.part.signature is not None:
+            return self._told(known.part)
         if not isinstance(known.part, ToolUse):
             return b""
         extra = known.extras[-1] if known.extras else known.part.extra

@@ -403,11 +403,14 @@ def _thinking(told: _Thinking | None) -> Thinking | None:
     effort = told.thinking_level.lower() if told.thinking_level else None
     effort = None if effort == "thinking_level_unspecified" else effort
     budget = told.thinking_budget
+    summary = None if told.include_thoughts is None else "auto" if told.include_thoughts else "none"
     if budget is None:
-        return Thinking(effort=effort) if effort is not None or told.include_thoughts else None
+        return Thinking(effort=effort, summary=summary) if effort is not None or told.include_thoughts else None
     if budget == 0:
         return Thinking(enabled=False)
-    return Thinking(effort=effort, adaptive=True) if budget < 0 else Thinking(effort=effort, budget_tokens=budget)
+    if budget < 0:
+        return Thinking(effort=effort, adaptive=True, summary=summary)
+    return Thinking(effort=effort, budget_tokens=budget, summary=summary)
 
 
 def _tier(raw: Raw) -> str | None:

@@ -108,7 +108,7 @@ def _with_own(body: _Body, request: Request, dropped: set[str]) -> _Body | dict[
     if "n" in request.extra:  # our words tell one answer
         dropped.add("n")
     if "reasoning" in request.extra:
-        dropped.discard("thinking")
+        dropped -= {"thinking", "thinking.summary"}
     if not own:
         return body
     told = {name: value for name, value in structs.asdict(body).items() if value is not None}

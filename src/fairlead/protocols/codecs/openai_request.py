@@ -135,6 +135,7 @@ class _ReasoningWish(Struct):
     effort: str | None = None
     max_tokens: int | None = None
     enabled: bool | None = None
+    exclude: bool | None = None
 
 
 class _StreamOptions(Struct):
@@ -406,4 +407,6 @@ def _thinking(told: _Request[Any, Any, Any]) -> Thinking | None:
     enabled = effort != "none" and (wish is None or wish.enabled is not False)
     if effort is None and budget is None and (wish is None or wish.enabled is None):
         return None
-    return Thinking(enabled, effort, budget)
+    # OpenRouter tells thoughts unless they are excluded: https://openrouter.ai/docs/use-cases/reasoning-tokens
+    summary = None if wish is None or not enabled else "none" if wish.exclude else "auto"
+    return Thinking(enabled, effort, budget, summary=summary)

@@ -37,7 +37,7 @@ _CHAT = "openai-chat"
 _SHARED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier")
 TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 _ROUTING = frozenset({"provider", "models", "route", "transforms", "session_id", "trace"})  # told in any format
-_SAYS = frozenset("temperature top_p user response_format parallel_tool_calls detail cache_control".split())
+_SAYS = frozenset("temperature top_p user response_format parallel_tool_calls detail cache_control summary".split())
 _FEWEST_TOKENS = 16  # that may be asked for
 _LONGEST_ID = 64  # of a call that is answered
 _TRUE = Raw(b"true")
@@ -396,9 +396,12 @@ def reasoning(request: Request, own: dict[str, Raw]) -> dict[str, Any] | None:
     told: dict[str, Any] = {}
     if "reasoning" in own:
         told.update(msgspec.json.decode(own["reasoning"], type=dict[str, Raw]))
-    effort = _effort(request.thinking)
+    wish = request.thinking
+    effort = _effort(wish)
     if effort is not None:
         told["effort"] = effort
+    if wish is not None and wish.summary not in (None, "none"):
+        told["summary"] = "auto" if wish.summary == "default" else wish.summary
     return told or None
 
 

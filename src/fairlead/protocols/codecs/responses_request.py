@@ -4,7 +4,7 @@ https://platform.openai.com/docs/api-reference/responses/create. State that a se
 conversation, an item by its id, work in the background) is nothing that another format's provider has: it is refused.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -104,6 +104,8 @@ class _Format(Struct):
 
 class _ReasoningWish(Struct):
     effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None  # as it was called before
 
 
 class _TextWish(Struct):
@@ -155,8 +157,9 @@ class _Plain(Struct):
 
 
 _UNDERSTOOD = frozenset(field.name for field in msgspec.structs.fields(_Request))
-# Objects of which we understand one field: the others stay.
-_PARTLY = {"text": "format", "reasoning": "effort"}
+# Objects of which we understand these fields: the others stay.
+_PARTLY = {"text": frozenset({"format"}), "reasoning": frozenset({"effort", "summary", "generate_summary"})}
+_WITHOUT_THOUGHT = {**_PARTLY, "reasoning": frozenset({"effort"})}  # a wish to be told thoughts is none to think
 _KEPT = ("previous_response_id", "conversation")  # by a server
 # Contents and items that we understand; whatever is wrong with another's fields is not ours to judge.
 _CONTENTS = frozenset({"input_text", "output_text", "text", "refusal", "input_image", "input_file", "input_audio"})
@@ -184,7 +187,9 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
     told: _Request = typed(body, _request, "")
     _refuse_state(told)
     tools, choice, only_ours = _tools(told)
-    extra = {name: Opaque(NAME, raw) for name, raw in _extra(fields)}
+    thinking = _thinking(told.reasoning)
+    partly = _PARTLY if thinking is not None else _WITHOUT_THOUGHT
+    extra = {name: Opaque(NAME, raw) for name, raw in _extra(fields, partly)}
     if only_ours:
         extra["tool_choice"] = Opaque(NAME, fields["tool_choice"])
     return Request(
@@ -199,7 +204,7 @@ def decode(fields: dict[str, Raw], body: bytes) -> Request:
         stream=bool(told.stream),
         include_usage=True,
         response_format=_format(told.text),
-        thinking=_thinking(told.reasoning),
+        thinking=thinking,
         user=told.user,
         service_tier=told.service_tier,
         extra=extra,
@@ -219,17 +224,17 @@ def _unsupported(param: str, hint: str) -> InvalidRequest:
     return InvalidRequest(told, param=param, code="unsupported_parameter")
 
 
-def _extra(fields: dict[str, Raw]) -> Iterator[tuple[str, Raw]]:
+def _extra(fields: dict[str, Raw], partly: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, Raw]]:
     """The fields that our words cannot tell, or what of them they cannot."""
     for name, raw in fields.items():
-        if (name in _UNDERSTOOD and name not in _PARTLY) or raw == NULL:
+        if (name in _UNDERSTOOD and name not in partly) or raw == NULL:
             continue
         if name == "include":
             yield name, _included(raw)
         elif name not in _UNDERSTOOD:
             yield name, raw
         else:
-            rest = {key: value for key, value in typed(raw, _fields, name).items() if key != _PARTLY[name]}
+            rest = {key: value for key, value in typed(raw, _fields, name).items() if key not in partly[name]}
             if rest:
                 yield name, Raw(_encode(rest))
 
@@ -536,4 +541,4 @@ def _format(told: _TextWish | None) -> ResponseFormat | None:
 def _thinking(wish: _ReasoningWish | None) -> Thinking | None:
     if wish is None or wish.effort is None:
         return None
-    return Thinking(wish.effort != "none", wish.effort)
+    return Thinking(wish.effort != "none", wish.effort, summary=wish.summary or wish.generate_summary)

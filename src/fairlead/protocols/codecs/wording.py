@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from fairlead.chat import Media, Message, Opaque, Part, Request, Text, Tool, ToolResult, ToolUse
+from fairlead.chat import Media, Message, Opaque, Part, Request, Text, Thinking, Tool, ToolResult, ToolUse
 from fairlead.errors import InvalidRequest, Unsayable
 from fairlead.protocols.envelope import any_value, given
 
@@ -117,6 +117,16 @@ def within(budget: int, max_tokens: int | None) -> int | None:
         return budget
     budget = max_tokens * 4 // 5
     return budget if budget >= SMALLEST_BUDGET else None
+
+
+def display(wish: Thinking) -> dict[str, Any]:
+    """Whether Claude shall tell its thoughts. Models that take budgets tell them unasked, and may not know the word.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#controlling-thinking-display
+    """
+    if wish.summary == "none":
+        return {"display": "omitted"}
+    return {"display": "summarized"} if wish.adaptive and wish.summary not in (None, "default") else {}
 
 
 def arguments_of(call: ToolUse) -> Raw:
