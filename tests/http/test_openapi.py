@@ -690,6 +690,9 @@ def narrowed(mode: str) -> dict[str, Any]:
             fields["model"].clear()
             fields["model"]["enum"] = list(MODELS)
             schemas[name].setdefault("required", []).append("model")
+    # The simulator, as OpenAI, takes null for content from assistants only.
+    said = {"required": ["content"], "properties": {"content": {"type": ["string", "array"]}}}
+    schemas["ChatMessage"]["anyOf"] = [{"properties": {"role": {"const": "assistant"}}}, said]
     told["components"]["parameters"]["Model"]["schema"] = {"enum": list(MODELS)}
     told["components"]["parameters"]["Model"]["example"] = "sim/echo"
     for method, path in CALLED:
@@ -729,6 +732,7 @@ def only_what_the_simulator_understands(schemas: dict[str, Any]) -> None:
         fields = {"role": {"enum": roles}, field: content}
         schemas[name] |= {"properties": fields, "required": list(fields), "additionalProperties": False}
         schemas[name].pop("propertyNames", None)
+        schemas[name].pop("anyOf", None)
     for name in (
         "ChatRequest", "CompletionRequest", "MessagesRequest", "CompleteRequest", "ResponsesRequest",
         "GenerationConfig",

@@ -42,6 +42,7 @@ from fairlead.chat import (
 from fairlead.protocols import CONTENT, DONE
 from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.codecs import anthropic_request
+from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.sse import EventCutter
 from protocols_outbound import raw_events
 from protocols_recordings import Recording, recordings
@@ -416,11 +417,29 @@ def test_a_block_is_a_part(block: dict[str, Any], part: Part):
     assert request.messages == (Message("assistant", (part,)),)
 
 
+def test_a_search_result_is_its_words_and_goes_back_as_it_came():
+    block = {
+        "type": "search_result", "source": "https://a/b", "title": "T", "citations": {"enabled": True},
+        "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+    }  # fmt: skip
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [block]}
+    request = understood(messages=[{"role": "user", "content": [result, block]}])
+    for parts in (request.messages[0].parts[0].content, request.messages[1].parts):  # type: ignore[union-attr]
+        (found,) = parts
+        assert isinstance(found, Text)
+        assert found.text == "T\nhttps://a/b\n\na\nb"
+    assert asked(*request.messages)["messages"][0]["content"] == [result, block]
+    told = OpenAIChat().encode_request(request, default_max_tokens=9)
+    assert [message["content"] for message in msgspec.json.decode(told.body)["messages"]] == [
+        "T\nhttps://a/b\n\na\nb"
+    ] * 2
+    assert told.dropped == ("search_result",)
+
+
 @pytest.mark.parametrize(
     "block",
     [
         {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}},
-        {"type": "search_result", "source": "https://a/b", "title": "T", "content": [{"type": "text", "text": "a"}]},
         {"type": "document", "source": {"type": "content", "content": "a"}},
         {"type": "invented_tomorrow", "text": {"is": "an object"}, "id": 5},
     ],
@@ -699,9 +718,8 @@ def test_the_schema_of_a_tool_says_that_it_is_an_object(schema: bytes | None, se
 
 def test_tools_and_parts_of_another_format_are_left_out_and_so_is_the_choice_among_none():
     foreign = Opaque("openai-chat", Raw(b'{"type":"custom"}'))
-    sent = asked(
-        said(Text("Hello"), foreign), tools=(foreign,), tool_choice=ToolChoice("auto"), extra={"logprobs": foreign}
-    )
+    spoken = Message("assistant", (Text("Hello"), foreign))
+    sent = asked(spoken, tools=(foreign,), tool_choice=ToolChoice("auto"), extra={"logprobs": foreign})
     assert sent.keys() == {"model", "max_tokens", "messages"}
     assert len(sent["messages"][0]["content"]) == 1
 

@@ -86,7 +86,7 @@ def asked(request: Request) -> tuple[dict[str, Any], tuple[str, ...]]:
 def content(*parts: Part, role: Any = "user", model: str = CLAUDE) -> Any:
     """The blocks that `parts` are told as."""
     body, _ = asked(Request(model, (Message(role, parts),)))
-    return body["messages"][0]["content"] if body["messages"] else []
+    return body["messages"][0]["content"]
 
 
 # ---- every recording
@@ -706,7 +706,7 @@ def test_claudes_proofs_hold_on_all_platforms(model: str) -> None:
     ]
     parts = parts_of(*blocks)
     assert content(*parts, role="assistant", model=model) == blocks
-    assert content(*parts, role="assistant", model=LLAMA) == []
+    assert content(*parts, Text("so"), role="assistant", model=LLAMA) == [{"text": "so"}]
     history = (USER, Message("assistant", (*parts, Text("so"))), USER)
     told = AnthropicMessages().encode_request(Request("claude", history), default_max_tokens=9)
     assert json.loads(told.body)["messages"][1]["content"][:2] == [
@@ -722,9 +722,10 @@ def test_what_only_this_format_knows_goes_back() -> None:
         assert content(*parts_of(*told), role="assistant") == told
     guarded = {"guardContent": {"text": {"text": "x", "qualifiers": ["query"]}}}
     assert content(Opaque(NAME, raw(guarded))) == [guarded]
-    foreign = Opaque("anthropic-messages", raw({"type": "search_result"}))
+    foreign = Opaque("anthropic-messages", raw({"type": "web_search_tool_result"}))
     other = Text("x", citations=(Citation("https://a.example"),))
-    assert asked(Request(NOVA, (Message("user", (other, foreign)),)))[1] == ("citations", "search_result")
+    asks = Request(NOVA, (Message("user", (other,)), Message("assistant", (foreign,)), Message("user", (other,))))
+    assert asked(asks)[1] == ("citations", "web_search_tool_result")
 
 
 @pytest.mark.parametrize(

@@ -221,10 +221,33 @@ def test_each_is_named_once_in_order() -> None:
         "m",
         (Message("user", (Text("a", extra=FOREIGN), Text("b", extra=FOREIGN), ToolResult("t", (foreign, foreign)))),),
         tools=(Tool("f"),), tool_choice=ToolChoice("named", "f"), response_format=ResponseFormat("json_object"),
-        thinking=Thinking(effort="low"), extra={"safetySettings": foreign, "cachedContent": foreign},
+        thinking=Thinking(effort="low"), extra={"safetySettings": foreign, "labels": foreign},
     )  # fmt: skip
     names = OPENAI.encode_request(request, default_max_tokens=1).dropped
-    assert names == ("cachedContent", "content", "safetySettings", "thoughtSignature")
+    assert names == ("content", "labels", "safetySettings", "thoughtSignature")
+
+
+COMPACTED = Message("assistant", (Opaque("openai-responses", Raw(b'{"type":"compaction","encrypted_content":"x"}')),))
+STRANGE = Message("user", (Text("read"), Opaque("anthropic-messages", Raw(b'{"type":"container_upload"}'))))
+SAYS = Message("user", (Text("hello"),))
+ID = Opaque("openai-responses", Raw(b'{"id":"p"}'))
+CACHE = Opaque("gemini", Raw(b'"cachedContents/1"'))
+
+
+@pytest.mark.parametrize(
+    ("request_", "param"),
+    [
+        (Request("m", (COMPACTED, SAYS)), "messages"),
+        (Request("m", (STRANGE,)), "messages"),
+        (Request("m", (SAYS,), extra={"prompt": ID}), "prompt"),
+        (Request("m", (SAYS,), extra={"cachedContent": CACHE}), "cachedContent"),
+    ],
+    ids=["a conversation that is sealed", "what a user shows", "a stored prompt", "a cache"],
+)
+def test_words_that_a_format_cannot_say_are_refused(request_: Request, param: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as refused:
+        OPENAI.encode_request(request_, default_max_tokens=1)
+    assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
 
 
 def test_a_film_is_no_wish_that_may_be_dropped() -> None:

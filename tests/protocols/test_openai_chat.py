@@ -551,8 +551,9 @@ def test_each_word_has_its_kind_of_content(part: Any, told: dict[str, Any]) -> N
 
 def test_what_only_another_format_knows_is_left_out() -> None:
     foreign = Opaque("anthropic-messages", Raw(b'{"type":"x"}'))
-    request = Request("m", (Message("user", (Text("x"), foreign)),), tools=(foreign,), extra={"container": foreign})
-    assert sent(request) == {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    spoken = Message("assistant", (Text("x"), foreign))
+    request = Request("m", (spoken,), tools=(foreign,), extra={"container": foreign})
+    assert sent(request) == {"model": "m", "messages": [{"role": "assistant", "content": "x"}]}
 
 
 def test_a_document_of_plain_text_is_told_as_text() -> None:
@@ -616,7 +617,9 @@ def test_results_that_share_a_message_with_words_come_first() -> None:
 
 def test_a_tool_keeps_its_schema_as_it_stood() -> None:
     function = {"name": "f", "description": "d", "parameters": {"type": "object", "z": 1.0}, "strict": True}
-    request = asked({"role": "user"}, tools=[{"type": "function", "function": function}], parallel_tool_calls=False)
+    request = asked(
+        {"role": "user", "content": "x"}, tools=[{"type": "function", "function": function}], parallel_tool_calls=False
+    )
     assert request.tools == (Tool("f", "d", Raw(json.dumps(function["parameters"]).encode()), True),)
     told = sent(request)
     assert (told["tools"], told["parallel_tool_calls"]) == ([{"type": "function", "function": function}], False)
@@ -624,7 +627,7 @@ def test_a_tool_keeps_its_schema_as_it_stood() -> None:
 
 def test_a_tool_that_is_no_function_goes_back_as_it_came() -> None:
     tool = {"type": "custom", "custom": {"name": "x"}}
-    assert sent(asked({"role": "user"}, tools=[tool]))["tools"] == [tool]
+    assert sent(asked({"role": "user", "content": "x"}, tools=[tool]))["tools"] == [tool]
 
 
 @pytest.mark.parametrize(
@@ -637,7 +640,9 @@ def test_a_tool_that_is_no_function_goes_back_as_it_came() -> None:
     ],
 )
 def test_a_choice_of_tools_survives(told: Any, choice: ToolChoice) -> None:
-    request = asked({"role": "user"}, tool_choice=told, tools=[{"type": "function", "function": {"name": "f"}}])
+    request = asked(
+        {"role": "user", "content": "x"}, tool_choice=told, tools=[{"type": "function", "function": {"name": "f"}}]
+    )
     assert request.tool_choice == choice
     assert sent(request)["tool_choice"] == told
 
@@ -657,7 +662,7 @@ SCHEMA = {"name": "n", "schema": {"type": "object"}, "strict": True, "descriptio
     ],
 )
 def test_the_shape_asked_of_an_answer_survives(told: dict[str, Any], wish: ResponseFormat | None) -> None:
-    request = asked({"role": "user"}, response_format=told)
+    request = asked({"role": "user", "content": "x"}, response_format=told)
     assert request.response_format == wish
     assert sent(request).get("response_format") == (told if wish is not None else None)
 
@@ -676,7 +681,7 @@ def test_the_shape_asked_of_an_answer_survives(told: dict[str, Any], wish: Respo
     ],
 )
 def test_the_wish_to_think_is_understood(fields: dict[str, Any], thinking: Thinking | None) -> None:
-    assert asked({"role": "user"}, **fields).thinking == thinking
+    assert asked({"role": "user", "content": "x"}, **fields).thinking == thinking
 
 
 @pytest.mark.parametrize(("budget", "effort"), [(1024, "low"), (8000, "medium"), (32000, "high")])
@@ -696,14 +701,14 @@ def test_settings_survive() -> None:
 
 
 def test_a_stream_is_always_asked_for_usage() -> None:
-    request = asked({"role": "user"}, stream=True)
+    request = asked({"role": "user", "content": "x"}, stream=True)
     assert (request.stream, request.include_usage) == (True, False)
     assert sent(request)["stream_options"] == {"include_usage": True}
 
 
 def test_one_stop_is_a_list_of_one() -> None:
-    assert asked({"role": "user"}, stop="a").stop == ("a",)
-    assert asked({"role": "user"}, stop=None).stop == ()
+    assert asked({"role": "user", "content": "x"}, stop="a").stop == ("a",)
+    assert asked({"role": "user", "content": "x"}, stop=None).stop == ()
 
 
 @pytest.mark.parametrize(

@@ -453,7 +453,7 @@ def test_a_custom_tools_call_has_a_text_for_its_arguments_and_its_result_a_type_
 OURS = [
     "web_search_call", "file_search_call", "computer_call", "code_interpreter_call", "image_generation_call",
     "local_shell_call", "shell_call", "apply_patch_call", "mcp_list_tools", "mcp_approval_request", "mcp_call",
-    "compaction", "tool_search_call", "something_new",
+    "tool_search_call", "something_new",
 ]  # fmt: skip
 THEIRS = [
     "computer_call_output", "local_shell_call_output", "shell_call_output", "apply_patch_call_output",

@@ -9,7 +9,8 @@ from functools import cache
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Text, ToolResult, ToolUse
+from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Role, Text, ToolResult, ToolUse
+from fairlead.errors import InvalidRequest
 from fairlead.protocols.envelope import any_value
 
 # Settings of a request that not every format has. A penalty of 0 asks for nothing.
@@ -18,6 +19,10 @@ _SETTINGS = (
     "frequency_penalty", "presence_penalty", "stop",
 )  # fmt: skip
 _PENALTIES = frozenset({"frequency_penalty", "presence_penalty"})
+# Fields that name words which a provider of that format has. https://platform.openai.com/docs/guides/prompting and
+# https://ai.google.dev/gemini-api/docs/caching
+_HOLDS_WORDS = {"openai-responses": ("prompt",), "gemini": ("cachedContent",)}
+_WHOLE_CONVERSATIONS = frozenset({"compaction", "compaction_summary", "context_compaction"})  # what was said before
 _NOTHING = frozenset({b"null", b"false", b"[]", b"{}", b'""'})
 
 
@@ -34,7 +39,13 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     `says`: which it can, of `_SETTINGS`, "parallel_tool_calls" and "summary" (that thoughts shall not be told), and of
     what stands in messages: "name", "cache_control", "is_error", "detail", "reasoning" (thoughts without a signature).
     Its own Opaque is always said.
+
+    Raises InvalidRequest where the conversation itself cannot be said: what another format's provider has of it or has
+    sealed, and what a user says besides words.
     """
+    for name, opaque in request.extra.items():
+        if opaque.protocol != protocol and name in _HOLDS_WORDS.get(opaque.protocol, ()):
+            raise _refused(name, f"'{name}', which names words that another provider has")
     found = foreign(request.extra, protocol) if request.extra else set()
     for name in _others(says):
         value = getattr(request, name)
@@ -52,6 +63,8 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
             # Here, so that it costs no call: most parts are texts with nothing beside them.
             if type(part) is Text and part.cache is None and part.extra is None and not part.citations:
                 continue
+            if isinstance(part, Opaque) and part.protocol != protocol:
+                _refuse_words(part, message.role)
             if not is_plain(part):
                 found.update(of_part(part, protocol, says))
     return found
@@ -60,6 +73,23 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
 @cache
 def _others(says: frozenset[str]) -> tuple[str, ...]:
     return tuple(name for name in _SETTINGS if name not in says)
+
+
+def _refuse_words(part: Opaque, role: Role) -> None:
+    """Raises InvalidRequest if `part`, another format's, is more than what a model's own tools did."""
+    name = kind(part, "content")
+    if role in ("system", "developer", "user") or name in _WHOLE_CONVERSATIONS:
+        raise _refused("messages", f"{name[:60]!r}, which 'messages' has")
+
+
+def _refused(param: str, what: str) -> InvalidRequest:
+    told = f"This model's provider cannot be told {what}."
+    return InvalidRequest(told, param=param, code="unsupported_parameter")
+
+
+def nothing_left() -> InvalidRequest:
+    """For a conversation of which a format can say nothing."""
+    return InvalidRequest("'messages' says nothing that this model's provider can be told.", param="messages")
 
 
 def is_plain(part: Part) -> bool:

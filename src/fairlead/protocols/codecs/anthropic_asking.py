@@ -29,10 +29,10 @@ from fairlead.chat import (
 from fairlead.errors import InvalidRequest
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import anthropic_citations
-from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY
+from fairlead.protocols.codecs.anthropic_request import NAME, PARTLY, SEARCH_RESULT
 from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, display, no_object, refused, within
 from fairlead.protocols.envelope import NULL, any_value
-from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.unsaid import nothing_left, unsaid
 
 # A wish in words, as a budget of tokens. https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
@@ -79,6 +79,8 @@ def encode(request: Request, default_max_tokens: int) -> Encoded:
     if request.response_format is not None and request.response_format.kind == "json_object":
         system = [*system, Text(_JSON_ONLY)]
     turns = _turns(messages, dropped)
+    if not turns:
+        raise nothing_left()
     max_tokens = request.max_tokens if request.max_tokens is not None else default_max_tokens
     body = _Body(request.model, max_tokens, turns, _encoded_system(system))
     if request.thinking is not None:
@@ -200,6 +202,9 @@ def encoded_block(part: Part) -> Any:
     if isinstance(part, Text):
         if not part.text or part.text.isspace():  # Anthropic refuses blocks without words
             return None
+        whole = _fields_beside(part.extra).get(SEARCH_RESULT) if part.extra is not None else None
+        if whole is not None:
+            return whole
         block: dict[str, Any] = {"type": "text", "text": part.text}
         own = anthropic_citations.own(part.citations) if part.citations else None
         if own:

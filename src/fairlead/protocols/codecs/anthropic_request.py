@@ -73,6 +73,19 @@ class _Outer(Block):
     content: str | list[Block] | dict[str, Raw] | None = None  # type: ignore[assignment]
 
 
+class _Words(Struct):
+    text: str = ""
+
+
+class _Search(Struct):
+    """A block of type search_result: https://docs.anthropic.com/en/docs/build-with-claude/search-results"""
+
+    source: str = ""
+    title: str = ""
+    content: list[_Words] = []
+    cache_control: Raw = NULL
+
+
 class _Kind(Struct):
     type: str
 
@@ -150,6 +163,8 @@ _request = msgspec.json.Decoder(_Request[Raw, Raw])
 _read = msgspec.json.Decoder(_Request[_Outer, _Declared])
 _kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
+_search = msgspec.json.Decoder(_Search)
+SEARCH_RESULT = "search_result"  # the name of such a block, too, beside the text that it is
 _BLOCKS = frozenset("text thinking redacted_thinking tool_use tool_result image document container_upload".split())
 _RESULT_BLOCKS = frozenset({"text", "image", "document"})  # results hold no results
 _tool = msgspec.json.Decoder(_Tool)
@@ -300,10 +315,22 @@ def _content(
         try:
             block: Block | None = typed(raw, _block, at)
         except InvalidRequest:
-            if typed(raw, _kind, at).type in understood:
+            kind = typed(raw, _kind, at).type
+            if kind in understood:
                 raise
+            if kind == SEARCH_RESULT:  # whose source is a text
+                yield _search_result(typed(raw, _search, at), raw)
+                continue
             block = None  # its fields may be anything
         yield part_of(block, raw, at) if block is not None and block.type in understood else Opaque(NAME, raw)
+
+
+def _search_result(found: _Search, raw: Raw) -> Text:
+    """Formats that have no such block are told its words, after where they stand."""
+    words = "\n".join([each.text for each in found.content if each.text])
+    head = "\n".join([each for each in (found.title, found.source) if each])
+    text = f"{head}\n\n{words}" if head else words
+    return Text(text, given(found.cache_control), extra=Opaque(NAME, Raw(_encode({SEARCH_RESULT: raw}))))
 
 
 def part_of(block: Block, raw: Raw, place: str = "") -> Part:

@@ -29,7 +29,7 @@ from fairlead.protocols.codecs import bedrock_media
 from fairlead.protocols.codecs.bedrock_models import NAME, Manner, manner
 from fairlead.protocols.codecs.wording import SMALLEST_BUDGET, arguments_of, display, own_fields, refused, within
 from fairlead.protocols.envelope import any_value
-from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.unsaid import nothing_left, unsaid
 
 _SAYS = frozenset(
     "temperature top_p top_k seed stop service_tier response_format thinking frequency_penalty presence_penalty"
@@ -171,6 +171,8 @@ class Teller:
                 first = isinstance(part, ToolResult) and role == "user"
                 (turn.results if first else turn.others).extend(self._blocks(part))
         told = [{"role": turn.role, "content": turn.results + turn.others} for turn in _taken(turns)]
+        if not told:
+            raise nothing_left()
         _without_trailing_space(told)
         return told
 

@@ -8,7 +8,7 @@ import msgspec
 from fairlead.chat import Media, Message, Opaque, Part, Reasoning, Request, Text, Thinking, ToolResult, ToolUse
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import wording
-from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.unsaid import nothing_left, unsaid
 
 NAME = "cohere-chat"
 
@@ -39,9 +39,12 @@ def encode(request: Request) -> Encoded:
     mode = request.tool_choice.mode if request.tool_choice is not None and tools else "auto"
     if request.parallel_tool_calls:  # it calls several unasked
         dropped.discard("parallel_tool_calls")
+    messages = list(_messages(request))
+    if not messages:
+        raise nothing_left()
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": list(_messages(request)),
+        "messages": messages,
         "stream": request.stream,
         "tools": [wording.function(tool) for tool in tools] or None,
         "tool_choice": {"none": "NONE", "required": "REQUIRED", "named": "REQUIRED"}.get(mode),

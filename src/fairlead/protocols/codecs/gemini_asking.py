@@ -28,7 +28,7 @@ from fairlead.protocols.codecs.gemini_parts import (
     said_result,
 )
 from fairlead.protocols.codecs.gemini_request import GENERATION
-from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.unsaid import nothing_left, unsaid
 
 _encode = msgspec.json.encode
 _fields = msgspec.json.Decoder(dict[str, Raw])
@@ -51,9 +51,12 @@ def encode(request: Request) -> Encoded:
     own = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
     system, messages = _split_off_system(request.messages)
     generation = {name.removeprefix(GENERATION): own.pop(name) for name in list(own) if name.startswith(GENERATION)}
+    contents = _contents_of(messages)
+    if not contents:
+        raise nothing_left()
     body: dict[str, Any] = {
         "systemInstruction": {"parts": system} if system else None,
-        "contents": _contents_of(messages),
+        "contents": contents,
         "tools": list(_encoded_tools(request.tools)) or None,
         "toolConfig": _encoded_choice(request, dropped),
         "generationConfig": {**_encoded_settings(request, dropped), **generation} or None,

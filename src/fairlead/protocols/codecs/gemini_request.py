@@ -203,6 +203,9 @@ class _Turns:
             if content.role not in _ROLES:
                 told = f"'{place}.role' must be user or model, not {str(content.role)[:40]!r}."
                 raise InvalidRequest(told, param=f"{place}.role")
+            if not content.parts and content.role != "model":
+                told = f"'{place}.parts' is empty: it must have at least one part."
+                raise InvalidRequest(told, param=f"{place}.parts")
             if content.role == "model":
                 said += self.parts(content, place)
                 continue

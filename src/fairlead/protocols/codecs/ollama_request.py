@@ -15,7 +15,7 @@ from fairlead.chat import Media, Message, Part, Reasoning, Request, Text, Tool, 
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import wording
 from fairlead.protocols.envelope import any_value, read
-from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.unsaid import nothing_left, unsaid
 
 CHAT, GENERATE = "ollama-chat", "ollama-generate"
 
@@ -52,6 +52,8 @@ def encode(request: Request) -> Encoded:
     if request.parallel_tool_calls:  # it calls several unasked
         dropped.discard("parallel_tool_calls")
     body["messages"] = list(_messages(request.messages))
+    if not body["messages"]:
+        raise nothing_left()
     return Encoded(_encode(body), tuple(sorted(dropped)))
 
 

@@ -31,7 +31,7 @@ from fairlead.protocols.codecs import openai_calls, openai_citations
 from fairlead.protocols.codecs.openai_thoughts import encoded_thought
 from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import typed
-from fairlead.protocols.unsaid import unsaid
+from fairlead.protocols.unsaid import nothing_left, unsaid
 
 NAME = openai_citations.NAME
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})  # other formats have other words
@@ -72,6 +72,8 @@ def encode(request: Request) -> Encoded:
     messages: list[dict[str, Any]] = []
     for message in request.messages:
         messages += _encoded(message, dropped)
+    if not messages:
+        raise nothing_left()
     body = _Body(
         request.model, messages, request.max_tokens, request.temperature, request.top_p, request.frequency_penalty,
         request.presence_penalty, request.seed, request.user,

@@ -244,7 +244,7 @@ def _messages(messages: list[_Message[Any, Any]]) -> tuple[Message, ...]:
             results = []
         match role:
             case "user" | "system" | "developer":
-                found.append(Message(role, _content(message.content, index), message.name))
+                found.append(Message(role, _words(message.content, index), message.name))
             case "assistant":
                 found.append(Message("assistant", _said(message, index), message.name))
             case _:
@@ -261,7 +261,7 @@ def _result(message: _Message[Any, Any], index: int) -> ToolResult:
     if not id:
         place = f"messages[{index}].tool_call_id"
         raise InvalidRequest(f"'{place}' is missing: it names the call it answers.", param=place)
-    return ToolResult(id, _content(message.content, index))
+    return ToolResult(id, _words(message.content, index))
 
 
 def _said(message: _Message[Any, Any], index: int) -> tuple[Part, ...]:
@@ -308,6 +308,14 @@ def _tool_use(told: Raw | _Call, message: int, number: int) -> Part:
         raise InvalidRequest(f"'{place}' is missing.", param=place)
     extra = None if call.extra_content is NULL else openai_calls.decode(call.extra_content)
     return ToolUse(call.id, call.function.name, call.function.arguments or "{}", None, extra)
+
+
+def _words(content: str | list[Any] | None, message: int) -> tuple[Part, ...]:
+    """What somebody other than the model says: it may be nothing, but not null."""
+    if content is None:
+        place = f"messages[{message}].content"
+        raise InvalidRequest(f"'{place}' is missing: it must be a string or an array.", param=place)
+    return _content(content, message)
 
 
 def _content(content: str | list[Any] | None, message: int) -> tuple[Part, ...]:

@@ -31,7 +31,7 @@ from fairlead.protocols.codecs import responses_items as items
 from fairlead.protocols.codecs.responses_carried import NAME
 from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import any_value
-from fairlead.protocols.unsaid import is_plain, kind, unsaid
+from fairlead.protocols.unsaid import is_plain, kind, nothing_left, unsaid
 
 _CHAT = "openai-chat"
 _SHARED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier")
@@ -53,6 +53,8 @@ def encode(request: Request) -> Encoded:
     told_items: list[Any] = []
     for message in messages:
         told_items += _encoded(message, customs)
+    if not told_items and not own.keys() & {"prompt"}:
+        raise nothing_left()
     tools = [tool for tool in (declared(tool, own) for tool in request.tools) if tool is not None]
     chooses = bool(tools) or (not plain and _brings_tools(messages))
     body: dict[str, Any] = {
@@ -172,7 +174,7 @@ def _encoded(message: Message, customs: set[str]) -> list[Any]:
             others = [part for part in message.parts if not isinstance(part, ToolResult)] if results else message.parts
             told = _encoded_results(results, customs) if results else []
             content = _encoded_content(others)
-            if content or not message.parts:
+            if content or not results:
                 told.append({"type": "message", "role": role, "content": content or ""})
             return told
 

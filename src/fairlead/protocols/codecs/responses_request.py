@@ -307,7 +307,7 @@ def _said_all(raw: Raw) -> Iterator[tuple[Role, list[Part]]]:
 def _said_plainly(item: _Plain) -> tuple[Role, list[Part]] | None:
     """What `_said` makes of an item of words, a call or its result with nothing beside it; None if it is another."""
     match item.type:
-        case "message" | None if item.role in _ROLES and item.phase == NULL:
+        case "message" | None if item.role in _ROLES and item.phase == NULL and item.content is not None:
             words = _words(item.content)
             if words is None:
                 return None
@@ -317,7 +317,7 @@ def _said_plainly(item: _Plain) -> tuple[Role, list[Part]] | None:
         case "function_call" if item.name and item.call_id and item.namespace == NULL and item.caller == NULL:
             if item.arguments is not None:
                 return "assistant", [ToolUse(item.call_id, item.name, item.arguments.strip() or "{}")]
-        case "function_call_output" | "custom_tool_call_output" if item.call_id:
+        case "function_call_output" | "custom_tool_call_output" if item.call_id and item.output is not None:
             words = _words(item.output)
             return None if words is None else ("tool", [ToolResult(item.call_id, tuple(words))])
     return None
@@ -380,6 +380,8 @@ def _spoken(raw: Raw, place: str) -> tuple[Role, list[Part]]:
     phase = message.phase
     match message.role:
         case "system" | "developer" | "user" | "assistant" as role:
+            if message.content is None and role != "assistant":
+                raise _missing(f"{place}.content")
             said = list(_contents(message.content, f"{place}.content", phase))
             if role == "assistant":  # it said nothing, as some answers do beside a call
                 said = [part for part in said if not (isinstance(part, Text) and not part.text)]
@@ -387,6 +389,10 @@ def _spoken(raw: Raw, place: str) -> tuple[Role, list[Part]]:
         case role:
             told = f"'{place}.role' must be system, developer, user or assistant, not {role[:40]!r}."
             raise InvalidRequest(told, param=f"{place}.role")
+
+
+def _missing(place: str) -> InvalidRequest:
+    return InvalidRequest(f"'{place}' is missing: it must be a string or an array.", param=place)
 
 
 def _contents(told: str | list[Raw] | None, place: str, phase: str | None = None) -> Iterator[Part]:
@@ -439,6 +445,8 @@ def _media(part: _Part, place: str) -> Media:
 def _result(told: _Output, place: str) -> ToolResult:
     if not told.call_id:
         raise InvalidRequest(f"'{place}.call_id' is missing.", param=f"{place}.call_id")
+    if told.output is None:
+        raise _missing(f"{place}.output")
     return ToolResult(told.call_id, tuple(_contents(told.output, f"{place}.output")))
 
 

@@ -24,6 +24,7 @@ _Parts = Annotated[
     str | list[Any] | Maybe,
     Meta(
         description="Text, or an array of parts (`text`, `image_url`, `input_audio`, `file`, …), which are passed on."
+        " An assistant's may be null."
     ),
 ]
 
