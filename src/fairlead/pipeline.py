@@ -372,7 +372,8 @@ class Pipeline:
                 await self._secured(self.ledger.written)
             return held
         except FairleadError as error:
-            return call.protocol.encode_error_event(finish(error))
+            told = finish(error)
+            return stream.ended_by(told) or call.protocol.encode_error_event(told)
         except BaseException as error:
             finish(error)
             raise

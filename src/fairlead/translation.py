@@ -4,7 +4,7 @@
 whole answer into the client's, and open a `Stream` that does so event by event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from fairlead import media, places
 from fairlead.call import Call
 from fairlead.chat import Event, Finish, Media, Opaque, PartDelta, PartStart, Reasoning, Request, Start, Text, ToolUse
-from fairlead.errors import InvalidRequest, UpstreamBroken, UpstreamError
+from fairlead.errors import FairleadError, InvalidRequest, UpstreamBroken, UpstreamError
 from fairlead.protocols import (
     CONTENT,
     DONE,
@@ -57,6 +57,10 @@ class Stream(Protocol):
 
     def end(self) -> bytes:
         """What is owed when the upstream's body has ended. Raises UpstreamBroken if it ended too early."""
+        ...
+
+    def ended_by(self, error: FairleadError) -> bytes:
+        """What ends it for the client, where that goes on from what was told; b"" where it is the same anywhere."""
         ...
 
 
@@ -208,6 +212,9 @@ class PassthroughStream:
         if flags & DONE:
             self.done = True
 
+    def ended_by(self, error: FairleadError) -> bytes:
+        return b""
+
     def end(self) -> bytes:
         if self.done or self.summary.finish_reason is not None:
             return b""
@@ -340,6 +347,10 @@ class TranslatedStream:
         self.summary.usage = self._decode.usage  # a stream that is broken off has no Finish
         self.held = self._decode.held + self._encode.held
         return b"".join(told)
+
+    def ended_by(self, error: FairleadError) -> bytes:
+        failed: Callable[[FairleadError], bytes] | None = getattr(self._encode, "failed", None)
+        return b"" if failed is None else failed(error)
 
     def end(self) -> bytes:
         return b"".join([self._told(event) for event in self._decode(b"")])

@@ -893,7 +893,7 @@ def test_a_whole_answer() -> None:
         ("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
         ("BLOCKLIST", "content_filter"), ("PROHIBITED_CONTENT", "content_filter"), ("SPII", "content_filter"),
         ("LANGUAGE", "content_filter"), ("IMAGE_SAFETY", "content_filter"), ("MODEL_ARMOR", "content_filter"),
-        ("OTHER", "stop"), ("MALFORMED_FUNCTION_CALL", "stop"), ("BRAND_NEW", "stop"),
+        ("OTHER", "stop"), ("BRAND_NEW", "stop"),
     ],
 )  # fmt: skip
 def test_each_reason_to_finish(reason: str, expected: str) -> None:
@@ -901,6 +901,21 @@ def test_each_reason_to_finish(reason: str, expected: str) -> None:
     assert (response.finish_reason, response.raw_reason) == (expected, reason)
     told_again = told(response)["candidates"][0]["finishReason"]
     assert told_again == ("STOP" if reason == "BRAND_NEW" else reason)
+
+
+@pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE"])
+def test_what_the_model_did_wrong_is_no_answer(reason: str) -> None:
+    with pytest.raises(errors.UpstreamBroken, match=reason):
+        whole({"text": "x"}, finishReason=reason)
+    decode = FORMAT.event_decoder()
+    chunk = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": reason}]}
+    with pytest.raises(errors.UpstreamBroken, match=reason):
+        [decode(raw) for raw in (f"data: {json.dumps(chunk)}\r\n\r\n".encode(), b"")]
+
+
+def test_a_call_that_nobody_expected_can_be_answered() -> None:
+    called = whole({"functionCall": {"name": "f", "args": {}}}, finishReason="UNEXPECTED_TOOL_CALL")
+    assert called.finish_reason == "tool_use"
 
 
 @pytest.mark.parametrize(

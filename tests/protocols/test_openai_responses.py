@@ -48,6 +48,7 @@ from fairlead.protocols.anthropic_messages import AnthropicMessages
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_responses import OpenAIResponses
 from fairlead.protocols.sse import data
+from fairlead.translation import TranslatedStream
 from protocols_outbound import comparable, raw_events
 from protocols_recordings import SHARED, Recording, openai_spec, recordings
 
@@ -1296,6 +1297,16 @@ def test_another_formats_stream_is_told_in_this_one(other: Any, recording: Recor
     assert one.usage is None or structs.replace(
         one.usage, cache_write_1h_tokens=0, input_audio_tokens=0, output_audio_tokens=0
     ) == two.usage  # fmt: skip
+
+
+def test_a_stream_that_fails_goes_on_counting() -> None:
+    decode, encode = OpenAIChat().event_decoder(), FORMAT.event_encoder(include_usage=True)
+    stream = TranslatedStream(decode, encode, id="r", model="m")
+    said = stream.feed([b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'])
+    events = payloads(said + stream.ended_by(errors.UpstreamBroken("no")))
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
+    assert events[-1]["response"]["id"] == events[0]["response"]["id"] == "r"
 
 
 # ---- laws

@@ -215,7 +215,10 @@ class EventDecoder(Protocol):
 
 
 class EventEncoder(Protocol):
-    """Gives the bytes for an event, b"" where the format says nothing. Finish gives the end mark as well."""
+    """Gives the bytes for an event, b"" where the format says nothing. Finish gives the end mark as well.
+
+    Where events are numbered, `failed(error)` gives those that end the stream with an error.
+    """
 
     held: int  # bytes, roughly, of events that wait to be told
 

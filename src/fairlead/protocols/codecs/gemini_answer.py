@@ -48,8 +48,7 @@ from fairlead.protocols.codecs.gemini_usage import Told
 from fairlead.protocols.codecs.wording import new_call_id
 from fairlead.protocols.envelope import NULL, given
 
-# https://ai.google.dev/api/generate-content#FinishReason, and Google Cloud's MODEL_ARMOR. What the model did wrong with
-# its tools (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, …) ends an answer as any other end does.
+# https://ai.google.dev/api/generate-content#FinishReason, and Google Cloud's MODEL_ARMOR.
 _REASONS: dict[str, FinishReason] = {
     "MAX_TOKENS": "length",
     **dict.fromkeys(
@@ -58,6 +57,9 @@ _REASONS: dict[str, FinishReason] = {
         "content_filter",
     ),
 }
+# What the model did wrong: nobody can go on from such an answer. Calls that are there all the same can be answered.
+_WRONG = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE"})
+_WRONG_WITHOUT_CALLS = frozenset({"UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"})
 _encode = msgspec.json.encode
 
 
@@ -188,6 +190,9 @@ def _plain(chunk: Chunk) -> Response | None:
 
 
 def _meaning(reason: str | None, *, calls: bool) -> FinishReason | None:
+    """Raises UpstreamBroken where the answer is none."""
+    if reason in _WRONG or (reason in _WRONG_WITHOUT_CALLS and not calls):
+        raise UpstreamBroken(f"the model ended its answer with {reason}")
     return None if reason is None else _REASONS.get(reason) or ("tool_use" if calls else "stop")
 
 
