@@ -229,12 +229,13 @@ class Pipeline:
         assert call.envelope is not None
         provider = endpoint.provider
         body, dropped = told or translation.request(call, endpoint)
+        if provider.quirks:
+            body, more = quirks.applied(provider, body, translated=not translation.passes)
+            dropped = tuple(sorted({*dropped, *more}))
         if dropped:
             attempt.dropped = dropped
             if requires_parameters(call):
                 raise _Dropping(dropped)
-        if provider.quirks:
-            body = quirks.applied(provider, body, translated=not translation.passes)
         head = request_head(
             provider,
             wire.name,

@@ -746,6 +746,18 @@ def test_what_chat_completions_call_by_the_same_name_is_told() -> None:
     assert dropped(HELLO, extra=extra) == ()
 
 
+def test_and_chat_completions_are_told_what_they_call_so() -> None:
+    wishes = {"metadata": {"a": "b"}, "prompt_cache_key": "k", "safety_identifier": "s", "service_tier": "flex"}
+    request = understood(**wishes, text={"verbosity": "low"}, include=["reasoning.encrypted_content"])
+    told = OpenAIChat().encode_request(request, default_max_tokens=9)
+    sent = json.loads(told.body)
+    assert {name: sent[name] for name in wishes} == wishes
+    assert (sent["verbosity"], told.dropped) == ("low", ())
+    more = understood(store=True, text={"verbosity": "low", "new": 1}, truncation="auto")
+    told = OpenAIChat().encode_request(more, default_max_tokens=9)
+    assert told.dropped == ("store", "text", "truncation")  # where words are told again, nothing is kept
+
+
 def test_a_film_is_refused() -> None:
     with pytest.raises(errors.InvalidRequest):
         asked(Message("user", (Media("video", "video/mp4", data="eA=="),)))

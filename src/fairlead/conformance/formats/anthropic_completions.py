@@ -66,7 +66,7 @@ class _Completions(Anthropic):
 class Client(_Completions):
     """A client of the gateway: its prompt is a conversation of words."""
 
-    converses, thinks = True, False
+    converses, thinks, reads_thoughts = True, False, False
 
     async def ask(self, ask: Ask) -> Answer:
         return await self.create(_said(ask))

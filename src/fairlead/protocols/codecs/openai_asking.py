@@ -27,7 +27,7 @@ from fairlead.chat import (
     ToolUse,
 )
 from fairlead.protocols import Encoded
-from fairlead.protocols.codecs import openai_calls, openai_citations
+from fairlead.protocols.codecs import openai_calls, openai_citations, responses_carried
 from fairlead.protocols.codecs.openai_thoughts import encoded_thought
 from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import typed
@@ -104,14 +104,15 @@ def encode(request: Request) -> Encoded:
 
 
 def _with_own(body: _Body, request: Request, dropped: set[str]) -> _Body | dict[str, Any]:
-    """`body` with the request's further fields that are this format's."""
+    """`body` with the request's further fields that are this format's, or this one's too."""
     own: dict[str, Any] = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
     own.pop("n", None)
     if "n" in request.extra:  # our words tell one answer
         dropped.add("n")
     if "reasoning" in request.extra:
         dropped -= {"thinking", "thinking.summary"}
-    if not own:
+    shared = _shared(request.extra, dropped)
+    if not own and not shared:
         return body
     told = {name: value for name, value in structs.asdict(body).items() if value is not None}
     if "stream_options" in own and request.stream:
@@ -119,10 +120,24 @@ def _with_own(body: _Body, request: Request, dropped: set[str]) -> _Body | dict[
         told["stream_options"] = {**options, "include_usage": True}
     if "reasoning" in own:  # the same wish, and more
         told.pop("reasoning_effort", None)
-    if request.top_k is not None:  # in this format it is not OpenAI's but many others' word
+    if own and request.top_k is not None:  # in this format it is not OpenAI's but many others' word
         told["top_k"] = request.top_k
         dropped.discard("top_k")
-    return {**own, **told}
+    return {**own, **told, **shared}
+
+
+def _shared(extra: dict[str, Opaque], dropped: set[str]) -> dict[str, Raw]:
+    """The fields that the Responses API has by the same name, and `text.verbosity`."""
+    others = {name: opaque.raw for name, opaque in extra.items() if opaque.protocol == responses_carried.NAME}
+    told = {name: others[name] for name in responses_carried.SHARED if name in others}
+    dropped.difference_update(told)
+    if "text" in others:
+        text: dict[str, Raw] = _fields.decode(others["text"])
+        if "verbosity" in text:
+            told["verbosity"] = text["verbosity"]
+            if len(text) == 1:
+                dropped.discard("text")
+    return told
 
 
 def _is_the_models(wish: Thinking | None) -> bool:

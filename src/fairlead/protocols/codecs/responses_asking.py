@@ -28,13 +28,12 @@ from fairlead.chat import (
 )
 from fairlead.protocols import Encoded
 from fairlead.protocols.codecs import responses_items as items
-from fairlead.protocols.codecs.responses_carried import NAME
+from fairlead.protocols.codecs.responses_carried import NAME, SHARED
 from fairlead.protocols.codecs.wording import refused
 from fairlead.protocols.envelope import any_value
 from fairlead.protocols.unsaid import is_plain, kind, nothing_left, unsaid
 
 _CHAT = "openai-chat"
-_SHARED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier")
 TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 _ROUTING = frozenset({"provider", "models", "route", "transforms", "session_id", "trace"})  # told in any format
 _SAYS = frozenset("temperature top_p user response_format parallel_tool_calls detail cache_control summary".split())
@@ -123,7 +122,7 @@ def _own_mark(part: Part) -> bool:
 def _shared(request: Request) -> dict[str, Raw]:
     """The fields that chat completions have by the same name."""
     found = request.extra
-    return {name: found[name].raw for name in _SHARED if name in found and found[name].protocol == _CHAT}
+    return {name: found[name].raw for name in SHARED if name in found and found[name].protocol == _CHAT}
 
 
 def instructions(request: Request) -> str | None:

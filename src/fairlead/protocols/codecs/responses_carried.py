@@ -17,6 +17,8 @@ from fairlead.protocols.codecs import carried
 from fairlead.protocols.envelope import typed
 
 NAME = "openai-responses"
+# Fields of a request that chat completions have by the same name.
+SHARED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier")
 _OURS = "fairlead:"  # and a seal
 _MARK = b'"' + _OURS.encode()
 _encode = msgspec.json.encode
