@@ -14,6 +14,7 @@ from fairlead.conformance import (
     CannotSay,
     Image,
     Mismatch,
+    Model,
     Received,
     Refused,
     Told,
@@ -147,6 +148,23 @@ async def test_of_a_prompt_all_that_was_said_is_looked_for() -> None:
 async def test_what_the_client_reads_otherwise_is_seen(changed: dict[str, Any], named: str) -> None:
     with pytest.raises(Mismatch, match=named):
         await pair(answer=structs.replace(ANSWER, **changed)).ask(ASK)
+
+
+async def test_a_refusal_is_looked_for_where_both_formats_have_one() -> None:
+    refused, answered = structs.replace(ANSWER, refusal="No."), structs.replace(ANSWER, refusal="")
+    with pytest.raises(Mismatch, match=r"the refusal is '', of the provider 'No.'"):
+        await pair(answer=answered, direct=refused).ask(ASK)
+    assert await pair(direct=refused).ask(ASK) is ANSWER  # its client has no word for it
+
+
+async def test_a_refusal_that_is_a_text_on_the_next_turn_is_seen() -> None:
+    refused = structs.replace(ANSWER, refusal="No.")
+    between = Between(TOLD, refused, refused)
+    both = Pair(between, "p", judge=between, upstream=between)
+    answer = await both.ask(ASK)
+    between._told = structs.replace(TOLD, turns=[*TOLD.turns, Turn("model", ["hi"], calls=list(ANSWER.calls))])
+    with pytest.raises(Mismatch, match="the refusals"):
+        await both.ask(structs.replace(ASK, turns=(*ASK.turns, Model(answer))))
 
 
 async def test_a_provider_that_is_not_let_go_of_is_seen() -> None:

@@ -209,7 +209,7 @@ CASES: dict[str, Case] = {
     "schema": Case("structured output", structured),
     "stop": Case("stop sequence", stop),
     "length": Case("length", length),
-    "refusal": Case("refusal", refusal, real=False),
+    "refusal": Case("refusal, as such where both formats have a word for it", refusal, real=False),
     "error": Case("error", error),
     "broken": Case("error in the middle of a stream", mid_stream_error, real=False),
     "cancel": Case("cancel", cancel),
