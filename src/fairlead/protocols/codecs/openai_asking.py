@@ -104,7 +104,7 @@ def encode(request: Request) -> Encoded:
 
 
 def _with_own(body: _Body, request: Request, dropped: set[str]) -> _Body | dict[str, Any]:
-    """`body` with the request's further fields that are this format's, or this one's too."""
+    """`body` with the request's further fields that are this format's, if not its alone."""
     own: dict[str, Any] = {name: opaque.raw for name, opaque in request.extra.items() if opaque.protocol == NAME}
     own.pop("n", None)
     if "n" in request.extra:  # our words tell one answer
