@@ -83,13 +83,14 @@ class Bench:
         for contender, upstream in rows:
             if not contender.of_others:
                 wrk(contender.ways[upstream], 64, 1)
-        turns = {1: repeats // 4, 64: repeats, 1000: repeats // 4}  # the gates are at 64
+        gated = self.nginx, self.logging  # at 64 connections
         for turn in range(repeats):
-            for connections in turns:
+            for connections in (1, 64, 1000):
                 for contender, upstream in rows:
                     if contender is self.logging and connections != 64:
                         continue
-                    if turn >= min(turns[connections], contender.turns):
+                    turns = repeats if connections == 64 and contender in gated else repeats // 6
+                    if turn >= min(turns, contender.turns):
                         continue
                     # A thousand connections take their time to be opened: they get twice as long.
                     longer = 2 if connections == 1000 else 1
