@@ -70,10 +70,6 @@ def crossed(client: ChatProtocol, endpoint: ChatProtocol, **fields: Any) -> tupl
         ({"tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": False}, ()),
         ({"tools": [TOOL, CUSTOM]}, ("custom",)),
         ({"tools": [CUSTOM], "tool_choice": "required"}, ("custom", "tool_choice")),
-        (
-            {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}},
-            ("tool_choice",),
-        ),
         ({"messages": [{"role": "user", "name": "Ann", "content": "hi"}]}, ("name",)),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": MARK}]}]},
@@ -148,7 +144,6 @@ def test_what_openai_cannot_say_for_a_client_of_anthropic(fields: dict[str, Any]
 @pytest.mark.parametrize(
     ("protocol", "fields"),
     [
-        (OPENAI, {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}}),
         (OPENAI, {"reasoning": {"effort": "low", "exclude": True}, "top_k": 4, "logit_bias": {"1": 2}}),
         (OPENAI, {"reasoning_effort": "none", "user": "u", "service_tier": "flex", "logprobs": True}),
         (OPENAI, {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}}),

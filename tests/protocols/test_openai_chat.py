@@ -1411,3 +1411,27 @@ def test_what_another_format_keeps_beside_a_text_comes_back_with_it(streamed: bo
     else:
         message = json.loads(CHAT.encode_response(response))["choices"][0]["message"]
     assert msgspec.json.encode(asked(message).messages[0].parts) == msgspec.json.encode(parts)
+
+
+def test_allowed_tools_are_all_that_are_shown() -> None:
+    tools: list[dict[str, Any]] = [
+        *({"type": "function", "function": {"name": name}} for name in "fg"),
+        {"type": "custom", "custom": {"name": "c"}},
+    ]
+
+    def choice(*names: str, mode: str = "required", kind: str = "function") -> dict[str, Any]:
+        allowed = {"mode": mode, "tools": [{"type": kind, kind: {"name": name}} for name in names]}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
+
+    words = {"role": "user", "content": "hi"}
+    request = asked(words, tools=tools, tool_choice=choice("g", "nobody's"))
+    assert ([getattr(tool, "name", "") for tool in request.tools], request.tool_choice) == (
+        ["g"],
+        ToolChoice("required"),
+    )
+    (shown,) = asked(words, tools=tools, tool_choice=choice("c", mode="auto", kind="custom")).tools
+    assert isinstance(shown, Opaque)
+    for wrong, field in ((choice("nobody's"), "tools"), (choice(), "tools"), (choice("g", mode="none"), "mode")):
+        with pytest.raises(errors.InvalidRequest) as caught:
+            asked(words, tools=tools, tool_choice=wrong)
+        assert caught.value.param == f"tool_choice.allowed_tools.{field}"

@@ -103,20 +103,39 @@ class _Declaration(Struct, gc=False):
     strict: bool | None = None
 
 
+class _Named(Struct):
+    name: str
+
+
 class _Tool(Struct, gc=False):
     type: str = "function"
     function: _Declaration | None = None
+    custom: _Named | None = None
     cache_control: Raw = NULL
 
 
-class _Named(Struct):
-    name: str
+class _Chosen(Struct):
+    """A tool, by its name."""
+
+    function: _Named | None = None
+    custom: _Named | None = None
+
+    @property
+    def name(self) -> str | None:
+        named = self.function or self.custom
+        return named.name if named is not None else None
+
+
+class _Allowed(Struct):
+    mode: str | None = None
+    tools: list[_Chosen] | None = None
 
 
 class _Choice(Struct):
     type: str | None = None
     function: _Named | None = None
     name: str | None = None
+    allowed_tools: _Allowed | None = None
 
 
 class _JSONSchema(Struct):
@@ -370,7 +389,32 @@ def _tools(told: _Request[Any, Any, Any]) -> tuple[tuple[Tool | Opaque, ...], To
     for function in told.functions or ():
         tools.append(_declared(function, None))
     choice = told.tool_choice if told.tool_choice is not None else told.function_call
+    if isinstance(choice, _Choice) and choice.allowed_tools is not None:
+        return _only(tools, choice.allowed_tools)
     return tuple(tools), None if choice is None else _tool_choice(choice)
+
+
+_MODES = {"auto": ToolChoice("auto"), "required": ToolChoice("required")}  # of allowed tools
+
+
+def _only(tools: list[Tool | Opaque], allowed: _Allowed) -> tuple[tuple[Tool | Opaque, ...], ToolChoice | None]:
+    """Those of `tools` that are allowed: the others are not shown, as other formats know no such list."""
+    place = "tool_choice.allowed_tools"
+    choice = _MODES.get(allowed.mode or "")
+    if choice is None:
+        raise InvalidRequest(f"'{place}.mode' must be auto or required.", param=f"{place}.mode")
+    names = {one.name for one in allowed.tools or ()}
+    shown = tuple([tool for tool in tools if _name(tool) in names])
+    if not shown:
+        raise InvalidRequest(f"'{place}.tools' has none of those in 'tools'.", param=f"{place}.tools")
+    return shown, choice
+
+
+def _name(tool: Tool | Opaque) -> str | None:
+    if isinstance(tool, Tool):
+        return tool.name
+    told: _Tool = typed(tool.raw, _tool, "tools")
+    return told.custom.name if told.custom is not None else ""
 
 
 def _tool_choice(choice: str | _Named | _Choice) -> ToolChoice | None:
