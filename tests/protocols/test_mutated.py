@@ -1,4 +1,4 @@
-"""Decoders of every format are fed what nobody should send: mutated bodies, 5,000 for each, the same ones in every run.
+"""Decoders of every format are fed what nobody should send: mutated bodies, 1,000 for each, the same ones in every run.
 
     make fuzz                                                   100,000 for each
     MUTATED_SEED=7 pytest tests/protocols/test_mutated.py       other bodies
@@ -60,7 +60,7 @@ from mutation_seeds import (
 from protocols_outbound import check
 from work import work
 
-BODIES = int(os.environ.get("MUTATED_BODIES", "5000"))
+BODIES = int(os.environ.get("MUTATED_BODIES", "1000"))
 PATIENCE_SECONDS, PATIENCE_BODIES = 60.0, 1000  # CPU, for so many of them, which take a quarter of a second
 SHARE = 4  # one in so many bodies is told in another format as well
 MOST_RESIDENT = 200 << 20
