@@ -450,6 +450,33 @@ TestLives.settings = settings(
 )
 
 
+class Last:
+    """Stands for what hypothesis draws: always the call that was begun last."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def draw(self, _: object) -> str:
+        return self._life.open[-1]
+
+
+def test_a_settlement_that_waits_for_room_is_not_taken_for_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt's and its call's wait both, and are carried into a segment in which the process dies."""
+    monkeypatch.setattr(f"{__name__}.note", print)  # there is no hypothesis to note it
+    life = Life()
+    last: Any = Last(life)
+    life.start(max_bytes=3 * SMALL)
+    life.light_a_fuse(fuse=0, torn=0)
+    life.begin_many(many=20)
+    life.light_a_fuse_for_the_next_rotation(fuse=3, torn=0)
+    life.stream(data=last, more=65_536)
+    life.fail(data=last)
+    life.end_all()
+    life.deliver_all_and_drop()
+    life.begin_many(many=5)
+    life.teardown()
+
+
 # ---- at each record of a rotation, and of a recovery
 
 

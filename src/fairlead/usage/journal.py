@@ -23,7 +23,7 @@ from fairlead.usage.segments import CARRIED, LAYOUT, Position, Segment
 log = logging.getLogger("fairlead.journal")
 
 Fsync = Literal["off", "interval", "always"]
-Carried = Iterable[tuple[int, bytes, Attempt | None]]  # kind, payload, whose cell it is
+Carried = Iterable[tuple[int, bytes, Attempt | None, int]]  # kind, payload, whose cell it is, and what it counts
 
 _EVERY_SECONDS = 1.0  # between flushes
 _QUIET_SECONDS = 60.0  # between two words of trouble
@@ -103,7 +103,7 @@ class Journal:
     def _rotate(self, size: int) -> None:
         """Go on in the next segment, which begins with all that is open. Raises Full."""
         carried = list(self.carry())
-        needed = size + sum(len(payload) + 32 for _, payload, _ in carried) + 2 * len(self._layout) + 256
+        needed = size + sum(len(payload) + 32 for _, payload, _, _ in carried) + 2 * len(self._layout) + 256
         with self._lock:
             spare, self.spare = self.spare, None
             if spare is not None and spare.left < needed:
@@ -113,11 +113,12 @@ class Journal:
                 ample = min(needed * 2, self.max_bytes - self._held)
                 spare = self._make(self._segment.number + 1, max(self.segment_bytes, ample, needed))
             spare.put(LAYOUT, self._layout)
-            for kind, payload, attempt in carried:
+            for kind, payload, attempt, content_bytes in carried:
                 cell = spare.put(kind, payload)
                 if attempt is not None:
                     attempt.cell = cell
-                    spare.count(cell, attempt.content_bytes)
+                if content_bytes:
+                    spare.count(cell, content_bytes)
             spare.put(CARRIED, self._layout)  # once more: without it nobody knows what the rows say
             # Only now may readers see it: whoever is past the segment before it may remove that.
             self._retired.append(self._segment)

@@ -45,7 +45,7 @@ class _Owed(Struct, frozen=True):
     """A settlement that the journal had no room for, and what stands for it there until it has."""
 
     payload: bytes
-    carried: tuple[tuple[int, bytes], ...]
+    carried: tuple[tuple[int, bytes, int], ...]  # kind, payload, what it counts
 
 
 class Ledger:
@@ -105,7 +105,7 @@ class Ledger:
             self._pay()
             self.journal.append(SETTLED, payload)
         except Full as full:
-            self._owe(payload, [(INTENT, attempt.intent)], full)
+            self._owe(payload, [(INTENT, attempt.intent, attempt.content_bytes)], full)
         attempt.cell = 0
         return self.journal.written if self.waits else 0
 
@@ -118,7 +118,7 @@ class Ledger:
             if not self.journal.put(SETTLED, payload):
                 self.journal.append(SETTLED, payload)
         except Full as full:
-            self._owe(payload, [(kind, intent) for kind, intent, _ in _open_of(call)], full)
+            self._owe(payload, [(kind, intent, counted) for kind, intent, _, counted in _open_of(call)], full)
         self._open.pop(call.id, None)  # not before: it may have to be carried into a new segment
         if attempt is not None:
             attempt.cell = 0
@@ -159,7 +159,7 @@ class Ledger:
         self.dropped += 1
         return 0
 
-    def _owe(self, payload: bytes, carried: Iterable[tuple[int, bytes]], full: Full) -> None:
+    def _owe(self, payload: bytes, carried: Iterable[tuple[int, bytes, int]], full: Full) -> None:
         if self.on_full == "refuse" and len(self._owed) < _MOST_OWED:
             self._owed.append(_Owed(payload, tuple(each for each in carried if each[1])))
             return
@@ -192,8 +192,8 @@ class Ledger:
         for call in self._open.values():
             yield from _open_of(call)
         for owed in self._owed:
-            for kind, intent in owed.carried:
-                yield kind, intent, None
+            for kind, intent, counted in owed.carried:
+                yield kind, intent, None, counted
 
 
 def _open_of(call: Call) -> Carried:
@@ -201,8 +201,8 @@ def _open_of(call: Call) -> Carried:
     written = [attempt for attempt in call.attempts if attempt.intent]
     unsettled = [attempt for attempt in written if attempt.cell]
     for attempt in unsettled:
-        yield INTENT, attempt.intent, attempt
+        yield INTENT, attempt.intent, attempt, attempt.content_bytes
         if attempt.noted:
-            yield PROGRESS, attempt.noted, None
+            yield PROGRESS, attempt.noted, None, 0
     if written and not unsettled:
-        yield OPENED, written[-1].intent, None
+        yield OPENED, written[-1].intent, None, 0

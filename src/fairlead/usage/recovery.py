@@ -130,7 +130,9 @@ def _follow(left: Left, told: list[Frame]) -> None:
             if before is not None:  # it was carried here, perhaps not with all that was known of it
                 known.progress = before.known.progress
                 known.content_bytes = max(known.content_bytes, before.known.content_bytes)
-            attempts[row["attempt"]] = Begun(known, frame.kind == OPENED)
+            # What was open is settled where that stands, not by a settlement that waited in memory for room.
+            settled = frame.kind == OPENED and (before is None or before.settled)
+            attempts[row["attempt"]] = Begun(known, settled)
             left.latest_us = max(left.latest_us, row["started_us"])
         elif frame.kind == PROGRESS:
             row = records.named(layout["progress"], decoded, records.PROGRESS_COLUMNS)
