@@ -231,7 +231,8 @@ class Pipeline:
         body, dropped = told or translation.request(call, endpoint)
         if provider.quirks:
             body, more = quirks.applied(provider, body, translated=not translation.passes)
-            dropped = tuple(sorted({*dropped, *more}))
+            if more:
+                dropped = tuple(sorted({*dropped, *more}))
         if dropped:
             attempt.dropped = dropped
             if requires_parameters(call):
@@ -311,7 +312,7 @@ class Pipeline:
                 break
             came += len(chunk)
             events = cutter.feed(chunk)
-            if attempt.held > self.buffers.most_objects:
+            if attempt.held and attempt.held + len(chunk) >= self.buffers.large_bytes:
                 await asyncio.to_thread(self.buffers.bound, events, passes=translation.passes)
             held += stream.feed(events)
             if stream.committed:

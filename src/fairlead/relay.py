@@ -61,7 +61,7 @@ class Relay:
         if not events:
             attempt.held = self._buffers.recount(attempt.held, attempt.held + len(chunk))
             return True
-        if attempt.held > self._buffers.most_objects:  # bytes of what was not whole, among which is a large event
+        if attempt.held and attempt.held + len(chunk) >= self._buffers.large_bytes:  # among them is a large event
             self._buffers.bound(events, passes=self._stream.passes)
         out = self._feed(events)
         stream = self._stream
