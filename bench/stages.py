@@ -22,7 +22,7 @@ from fairlead.auth import Auth
 from fairlead.call import Attempt, Call, new_id
 from fairlead.catalog import Snapshot
 from fairlead.chat import Usage
-from fairlead.protocols.codecs.openai_answer import Decoder
+from fairlead.protocols.codecs.openai_stream import Decoder
 from fairlead.protocols.sse import EventCutter
 from fairlead.providers.signing import request_head
 from fairlead.resources import Credential, Endpoint, Provider

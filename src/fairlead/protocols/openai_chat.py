@@ -1,7 +1,7 @@
 """OpenAI's chat completions, as OpenAI and everybody compatible with it speak them.
 
 https://platform.openai.com/docs/api-reference/chat. The codecs stand in `codecs`: `openai_request`
-(from clients), `openai_asking` (to providers), `openai_answer`, `openai_usage`, `openai_errors`.
+(from clients), `openai_asking` (to providers), `openai_answer`, `openai_stream`, `openai_usage`, `openai_errors`.
 """
 
 from collections.abc import Mapping
@@ -31,6 +31,7 @@ from fairlead.protocols.codecs import (
     openai_calls,
     openai_errors,
     openai_request,
+    openai_stream,
     openai_thoughts,
     openai_usage,
 )
@@ -145,10 +146,10 @@ class OpenAIChat:
         return openai_answer.encode(response)
 
     def event_decoder(self) -> EventDecoder:
-        return openai_answer.Decoder()
+        return openai_stream.Decoder()
 
     def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
-        return openai_answer.Encoder(include_usage=include_usage)
+        return openai_stream.Encoder(include_usage=include_usage)
 
     # ---- errors
 

@@ -12,7 +12,7 @@ import msgspec
 from fairlead.chat import Request, Response
 from fairlead.errors import ContentPolicyViolation, FairleadError, Overloaded, UpstreamError
 from fairlead.protocols import EventEncoder, sse
-from fairlead.protocols.codecs import completions_answer, openai_answer
+from fairlead.protocols.codecs import completions_answer, openai_stream
 from fairlead.protocols.openai_chat import OpenAIChat
 from fairlead.protocols.openai_completions import OpenAICompletions
 
@@ -68,7 +68,7 @@ class OpenRouterChat(_Dialect, OpenAIChat):
         return _Encoder(include_usage=include_usage)
 
 
-class _Encoder(openai_answer.Encoder):
+class _Encoder(openai_stream.Encoder):
     """Here `usage` is an object or absent, never null."""
 
     _usage_to_come = b""
