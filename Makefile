@@ -1,8 +1,10 @@
 # One word each; the README says what they are for.
 PORT ?= 8080
-NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
-	$$name -c '$(NEW_ENOUGH)' 2>/dev/null && command -v $$name && break; done)
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+# One that was built well, if there is one: docs/decisions/0017 tells what it saves.
+PYTHON ?= $(shell for liked in '-I src/fairlead/cli/doctor/interpreter.py' "$(NEW_ENOUGH)"; do \
+	for name in python3.11 python3.12 python3.13 python3 /usr/bin/python3; do \
+		eval $$name $$liked 2>/dev/null && command -v $$name && exit; done; done)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run-$(shell cksum requirements.lock | cut -d' ' -f1)
@@ -69,7 +71,7 @@ clean: ## everything that was made here
 
 # What is installed is known by the lock's content, so that a second run does nothing.
 $(BIN)/python:
-	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' \
+	@test -n "$(PYTHON)" && $(PYTHON) $(NEW_ENOUGH) \
 		|| { echo "Fairlead needs Python 3.11 or newer: make demo PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \

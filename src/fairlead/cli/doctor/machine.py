@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead import __version__
-from fairlead.cli.doctor import Finding, size
+from fairlead.cli.doctor import Finding, interpreter, size
 
 _OLDEST_PYTHON = (3, 11)
 _FEW_DESCRIPTORS = 4096  # a call takes two
@@ -21,6 +21,8 @@ def python(version: tuple[int, ...]) -> Finding:
     told = f"Python {platform.python_version()}, Fairlead {__version__}"
     if version < _OLDEST_PYTHON:
         return Finding("python", "problem", told, f"use Python {'.'.join(map(str, _OLDEST_PYTHON))} or newer")
+    if interpreter.slow_build():
+        told += "; built without --enable-optimizations: with your distribution's, calls take less CPU"
     return Finding("python", "ok", told)
 
 
