@@ -130,7 +130,7 @@ async def calling(
         for connection in upstream:
             connection.data_received(answer)
         await asyncio.sleep(0)
-        while any(client.current is not None for client in clients):  # noqa: ASYNC110
+        while not all(client.current is None or (more and client.current.started) for client in clients):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     async def pour() -> None:

@@ -18,14 +18,15 @@ from fairlead.usage.ledger import Ledger
 class Relay:
     """One stream. `rest` is what the client has still to get when `run` is back: its record is made before that."""
 
-    __slots__ = ("_attempt", "_buffers", "_count", "_cut", "_cutter", "_feed", "_stream", "_waiting", "_write",
-                 "rest")  # fmt: skip
+    __slots__ = ("_attempt", "_buffers", "_count", "_cut", "_cutter", "_feed", "_ordinary", "_room", "_stream",
+                 "_waiting", "_write", "rest")  # fmt: skip
 
     def __init__(
         self, attempt: Attempt, stream: Stream, cutter: Cutter, ledger: Ledger, buffers: Buffers, write: Write
     ) -> None:
         self._attempt, self._stream, self._cutter, self._buffers = attempt, stream, cutter, buffers
         self._cut, self._feed, self._count, self._write = cutter.feed, stream.feed, ledger.progress, write
+        self._ordinary, self._room = stream.ordinary, cutter.room
         self._waiting: Coroutine[Any, Any, None] | None = None  # for the client
         self.rest = b""
 
@@ -57,7 +58,11 @@ class Relay:
         attempt = self._attempt
         attempt.content_bytes += len(chunk)
         self._count(attempt)
+        if len(chunk) <= self._room and self._ordinary(chunk):
+            waiting = self._waiting = self._write(chunk)
+            return waiting is None
         events = self._cut(chunk)
+        self._room = self._cutter.room
         if not events:
             attempt.held = self._buffers.recount(attempt.held, attempt.held + len(chunk))
             return True

@@ -51,6 +51,12 @@ class Stream(Protocol):
     held: int  # bytes, roughly, of what was fed and is not told yet
     summary: Summary
 
+    @property
+    def ordinary(self) -> Callable[[bytes], bool]:
+        """Tells whether a chunk, where nothing is kept from before, is one event that passes as it is and of which
+        there is nothing to note."""
+        ...
+
     def feed(self, events: list[bytes]) -> bytes:
         """What the client gets for these events, up to one that tells an error: that is `failed` then."""
         ...
@@ -173,14 +179,14 @@ def _check_utf8(body: bytes) -> None:
 class PassthroughStream:
     """Events pass as they came; those that are only usage stay here if only we asked for it."""
 
-    __slots__ = ("_hide", "_reader", "_see", "committed", "done", "failed", "summary")
+    __slots__ = ("_hide", "_reader", "_see", "committed", "done", "failed", "ordinary", "summary")
 
     passes = True
     held = 0  # nothing waits here
 
     def __init__(self, wire: Wire, *, hide_usage: bool) -> None:
         self._reader = wire.stream_reader()
-        self._see = self._reader.see
+        self._see, self.ordinary = self._reader.see, self._reader.ordinary
         self._hide = hide_usage
         self.summary = self._reader.summary
         self.committed = False
@@ -336,6 +342,9 @@ class TranslatedStream:
         self.committed = False
         self.done = False
         self.failed: UpstreamError | None = None
+
+    def ordinary(self, chunk: bytes) -> bool:
+        return False
 
     def feed(self, events: list[bytes]) -> bytes:
         told, raw = [], b""

@@ -28,6 +28,10 @@ class LineCutter:
     def held(self) -> int:
         return len(self.kept)
 
+    @property
+    def room(self) -> int:
+        return 0
+
     def feed(self, chunk: bytes) -> list[bytes]:
         *events, self.kept = (self.kept + chunk).split(b"\n")
         if self.held > self.bound:

@@ -84,6 +84,12 @@ class Cutter(Protocol):
         """Bytes of an event that is not whole."""
         ...
 
+    @property
+    def room(self) -> int:
+        """How long a chunk may be of which `feed` would only say that it is one event, if it is: 0 while some of an
+        event is kept."""
+        ...
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The whole events that `chunk` completes. Raises UpstreamBroken for one that is too large or malformed."""
         ...
@@ -97,6 +103,10 @@ class StreamReader(Protocol):
     """Reads along one stream of its own format, without translating. `summary` grows as events are seen."""
 
     summary: Summary
+
+    def ordinary(self, event: bytes) -> bool:
+        """Whether these bytes are one whole event that `see` would find nothing in. False: that has to be looked at."""
+        ...
 
     def see(self, event: bytes) -> int:
         """What `event` (one whole SSE event, raw) is: flags. Raises UpstreamError if it tells an error."""

@@ -159,6 +159,9 @@ class AnthropicMessages:
         return sse.event(self.encode_error(error), b"error")
 
 
+_DELTA = b"event: content_block_delta\ndata: {"
+
+
 class StreamReader:
     """Reads along. An ordinary delta is known by its first line, and never decoded."""
 
@@ -168,6 +171,9 @@ class StreamReader:
         self.summary = Summary()
         self._usage: Any = None  # as it was told
         self._committed = False
+
+    def ordinary(self, event: bytes) -> bool:
+        return self._committed and event.startswith(_DELTA) and sse.ends_with_line(event, len(_DELTA))
 
     def see(self, event: bytes) -> int:
         if self._committed and event.startswith(b"event: content_block_delta\n") and event.endswith(b"}\n\n"):

@@ -220,6 +220,9 @@ class StreamReader:
         self.summary = Summary()
         self._usage = Told()
 
+    def ordinary(self, event: bytes) -> bool:
+        return False  # each has to be looked at
+
     def see(self, event: bytes) -> int:
         payload = sse.data(event).strip()
         if not payload or payload == b"[DONE]":

@@ -227,7 +227,7 @@ class _Chunk(Struct):
 
 _chunk = msgspec.json.Decoder(_Chunk)
 _TEXT = b'"content":"'
-_QUOTE = ord('"')
+_QUOTE, _CR, _LF = b'"\r\n'
 _LEARNS = 3  # deltas in a row that were not as the one before
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
@@ -245,18 +245,23 @@ class StreamReader:
         self._skims = False  # content was seen: from here on only what is not an ordinary delta matters
         self._several = False  # a chunk had several choices, so that null in one says nothing of the others
 
+    def ordinary(self, event: bytes) -> bool:
+        """See `protocols.StreamReader.ordinary`: it is as the last one was but for its text."""
+        before, after = self._before, self._after
+        if not before or not event.startswith(before) or not event.endswith(after):
+            return False
+        text = event[len(before) : -len(after)]
+        if _QUOTE in text or _LF in text or _CR in text:
+            return False
+        self._learns = _LEARNS
+        return True
+
     def see(self, event: bytes) -> int:
         """Flags of `event`; an ordinary delta after the first has none. Raises UpstreamError if it tells an error.
 
         No text can look like one of the fields: its quotes are escaped.
         """
-        if (
-            self._before
-            and event.startswith(self._before)
-            and event.endswith(self._after)
-            and _QUOTE not in event[len(self._before) : -len(self._after)]
-        ):
-            self._learns = _LEARNS
+        if self.ordinary(event):
             return 0
         if (
             self._skims

@@ -226,6 +226,12 @@ class StreamReader:
         self.summary = Summary()
         self._committed = False
 
+    def ordinary(self, event: bytes) -> bool:
+        if not self._committed or not event.startswith(b"event: response."):
+            return False
+        line = event.find(b"\n")
+        return event.endswith(b".delta", 0, line) and sse.ends_with_line(event, line + 1)
+
     def see(self, event: bytes) -> int:
         """Flags of `event`; an ordinary delta after the first has none. Raises UpstreamError if it tells an error."""
         if self._committed and event.startswith(b"event: response.") and event.endswith(b"}\n\n"):

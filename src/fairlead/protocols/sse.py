@@ -53,6 +53,10 @@ class EventCutter:
         """How many bytes are kept."""
         return len(self._kept)
 
+    @property
+    def room(self) -> int:
+        return 0 if self._kept or self._has_cr else self._max
+
     def finish(self) -> bytes:
         """What came after the last whole event, with an end of its own: some servers leave the last empty line out."""
         rest = bytes(self._kept)
@@ -115,6 +119,11 @@ class EventCutter:
 
     def _too_large(self) -> UpstreamBroken:
         return UpstreamBroken(f"it sent an event larger than {self._max} bytes (server.max_event_bytes)")
+
+
+def ends_with_line(event: bytes, begin: int) -> bool:
+    """Whether from `begin` on `event` is the rest of one line, with the end of an object, and its own end."""
+    return event.endswith(b"}\n\n") and event.find(b"\n", begin) == len(event) - 2 and _CR not in event
 
 
 def data(event: bytes) -> bytes:

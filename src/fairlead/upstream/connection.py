@@ -31,7 +31,9 @@ _MAX_SALVAGED_BYTES = 256 << 10
 _LINE_BYTES = 4  # of a header besides name and value
 _MAX_LENGTH_DIGITS = 15
 _MAX_INFLATED_BYTES = 64 << 10  # at once
-_H = ord("H")
+_H, _CR, _LF = b"H\r\n"
+_MAX_SHORT_CHUNK = 0xFFF + 7  # with head and end
+_CHUNK_HEADS: dict[int, bytes] = {}  # those that were needed, by the length of the whole
 
 
 class Home(Protocol):
@@ -167,19 +169,23 @@ class Response:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._take is None or not self.chunks:
+        if not self.chunks or not self.pass_on(b""):
             waiter.set_result(True)
             self._writes.expect()
-            return
+        elif self._ended and not waiter.done():
+            waiter.set_result(True)
+
+    def pass_on(self, chunk: bytes) -> bool:
+        """Whether somebody took what waits, or `chunk` where nothing does."""
+        waiter = self._waiter
+        if self._take is None or waiter is None or waiter.done():
+            return False
         try:
-            more = self._take(self._taken())
+            if not self._take(self._taken() if self.chunks else chunk):
+                waiter.set_result(False)
         except Exception as error:
             waiter.set_exception(error)
-            return
-        if not more:
-            waiter.set_result(False)
-        elif self._ended:
-            waiter.set_result(True)
+        return True
 
     def end(self, error: FairleadError | None = None) -> None:
         """Nothing more comes: the body is whole, or `error` says why it is not."""
@@ -223,6 +229,7 @@ class Connection(asyncio.Protocol):
     """One connection, one request at a time. Whoever has it calls `start`; the rest follows from what comes."""
 
     __slots__ = (
+        "_between",
         "_chunks",
         "_complete",
         "_discard",
@@ -280,6 +287,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
         self._in_body = self._complete = self._to_end = self._head_only = False
+        self._between = False  # what comes next is the head of a chunk
         self._reusable = False
         self._framing = 0  # bytes since the last content
         self._repeated = 0  # bytes of headers that came before under the same name
@@ -314,7 +322,7 @@ class Connection(asyncio.Protocol):
         assert transport is not None
         response = self.response = Response(self)
         self._chunks, self._headers = response.chunks, response.headers
-        self._in_body = self._complete = self._to_end = False
+        self._in_body = self._between = self._complete = self._to_end = False
         self._framing = self._unread = self._repeated = 0
         self._since, self._started = now, started
         timeouts = request.timeouts
@@ -370,6 +378,12 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         if self._in_body:
+            if self._between:  # then a chunk that came whole is no business of the parser's
+                chunk = _only_chunk(data)
+                if chunk and response.pass_on(chunk):
+                    self._framing = 0
+                    self._since = self.loop.time()
+                    return
             self._body_data(response, data)
         else:
             self._head_data(response, data)
@@ -443,6 +457,8 @@ class Connection(asyncio.Protocol):
             where = "the body of its answer is not framed as HTTP" if self._in_body else "its answer is not valid HTTP"
             self._refuse(self._refusal or where)
             return False
+        if self._between and not data.endswith(b"\r\n"):  # the head of the next chunk has begun
+            self._between = False
         return True
 
     def _finish(self, response: Response) -> None:
@@ -518,6 +534,12 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
+
+    def on_chunk_header(self) -> None:
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        self._between = True
 
     def on_message_complete(self) -> None:
         if self._in_body:  # else it was a 1xx
@@ -643,6 +665,29 @@ class Connection(asyncio.Protocol):
         else:
             response.stale = self.served > 0 and self.loop.time() - self._since <= _STALE_SECONDS
             self._refuse("it closed the connection without an answer")
+
+
+def _only_chunk(data: bytes) -> bytes:
+    """What is in `data`, if that is one chunk of at most 4 KB and nothing else: so most events come. Else b""."""
+    length = len(data)
+    head = _CHUNK_HEADS.get(length)
+    if head is None:
+        if length > _MAX_SHORT_CHUNK:
+            return b""
+        head = _CHUNK_HEADS[length] = _chunk_head(length)
+    if data[-1] == _LF and data[-2] == _CR and head and data.startswith(head):
+        return data[len(head) : -2]
+    return b""
+
+
+def _chunk_head(length: int) -> bytes:
+    """The only head with which `length` bytes are one chunk with its end, if it says nothing besides; b"": none."""
+    for digits in (1, 2, 3):
+        size = length - digits - 4
+        head = b"%x\r\n" % max(size, 0)
+        if size > 0 and len(head) == digits + 2:
+            return head
+    return b""
 
 
 def _announced(value: bytes) -> float | None:
