@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fairlead.cli.doctor.interpreter import slow_build
 from gates import REASONS, Gate, gates, least, most, ratio
 from machines import NGINX, ROOT, Providers
 from measurements import LOGGING, Figures
@@ -24,7 +25,7 @@ def results(figures: Figures, quick: bool, took: float, beside: str) -> str:
         "# Results",
         "",
         f"Written by {command} on {conditions()}, {_nginx_version()}, in {took:.0f} s. Authentication and records are "
-        "on; access logs are off in both unless a row says otherwise. "
+        "on; nginx logs nothing, nor does Fairlead where a row does not say so. "
         f"Others took {figures.others:.0%} of the machine meanwhile. [How it is measured](README.md).",
         "",
         *_gates(gates(figures)),
@@ -51,7 +52,7 @@ def conditions() -> str:
     """When, with what, on what."""
     return (
         f"{time.strftime('%Y-%m-%d')}, at commit {_commit()}: {_processor()}, {os.cpu_count()} cores, "
-        f"CPython {platform.python_version()}"
+        f"CPython {platform.python_version()}{' built without optimizations' if slow_build() else ''}"
     )
 
 
