@@ -59,9 +59,9 @@ ODD = [
 ]  # fmt: skip
 
 
-def relayed(wire: Wire, chunks: Iterable[bytes], *, looks: bool, most: int = 10_000) -> tuple[Any, ...]:
-    """What the client got, what was noted and how it ended; and how many chunks were cut."""
-    attempt: Any = SimpleNamespace(content_bytes=0, held=0, cell=0)
+def relayed(wire: Wire, chunks: Iterable[bytes], *, looks: bool, most: int = 10_000, held: int = 0) -> tuple[Any, ...]:
+    """What the client got, what was noted and how it ended, what is held; and how many chunks were cut."""
+    attempt: Any = SimpleNamespace(content_bytes=0, held=held, cell=0)
     ledger: Any = SimpleNamespace(progress=lambda attempt: None)
     stream, cutter, out, cut = PassthroughStream(wire, hide_usage=False), sse.EventCutter(most), [], 0
     if looks:
@@ -92,9 +92,9 @@ def relayed(wire: Wire, chunks: Iterable[bytes], *, looks: bool, most: int = 10_
     return b"".join(out) + relay.rest, seen, ended, attempt.held, attempt.content_bytes, cut
 
 
-def both(wire: Wire, chunks: list[bytes], most: int = 10_000) -> tuple[int, int]:
-    told = relayed(wire, chunks, looks=True, most=most)
-    found = relayed(wire, chunks, looks=False, most=most)
+def both(wire: Wire, chunks: list[bytes], most: int = 10_000, held: int = 0) -> tuple[int, int]:
+    told = relayed(wire, chunks, looks=True, most=most, held=held)
+    found = relayed(wire, chunks, looks=False, most=most, held=held)
     assert found[:-1] == told[:-1]
     return found[-1], told[-1]
 
@@ -120,6 +120,14 @@ def test_the_same_arrives_however_it_is_cut_and_broken(name: str, data: st.DataO
     kept = {end for end in ends if data.draw(st.integers(0, 4))} | {0, len(whole)}
     cuts = sorted(kept | data.draw(st.sets(st.integers(0, len(whole)), max_size=4)))
     both(wire, [whole[begin:end] for begin, end in pairwise(cuts)])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_came_before_the_content_is_given_back_with_the_next_event(name: str) -> None:
+    wire, events = FORMATS[name]
+    for number in range(1, len(events) + 1):
+        both(wire, events[:number], held=5000)
+    both(FORMATS["openai-chat"][0], [*CHAT[:3], CHAT[3][:-2] + b"\r\r", b"\n", *CHAT[4:6]])
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -59,6 +59,8 @@ class Relay:
         attempt.content_bytes += len(chunk)
         self._count(attempt)
         if len(chunk) <= self._room and self._ordinary(chunk):
+            if attempt.held:  # what came before the content, or an end of a line
+                attempt.held = self._buffers.recount(attempt.held, 0)
             waiting = self._waiting = self._write(chunk)
             return waiting is None
         events = self._cut(chunk)

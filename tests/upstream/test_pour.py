@@ -105,6 +105,7 @@ async def test_whole_chunks_pass_the_parser_by() -> None:
         [b"3\r\nabc\r\n", b"2\r\nab\r\n\r\n"],
         [b"3\r\nabc\r\n", b"-1\r\nab\r\n"],
         [b"3\r\nabc\r\n", b"\r\n"],
+        [b"3\r\nabc\r\n", b"\n"],
         [b"3\r\nabc\r\n", b"0\r\n\r\n", b"3\r\nabc\r\n"],  # it is over
         [b"3\r\nabc\r\n", b"0\r\n", b"3\r\nabc\r\n"],  # a trailer that is none
     ],

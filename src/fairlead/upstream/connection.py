@@ -169,19 +169,19 @@ class Response:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if not self.chunks or not self.pass_on(b""):
+        if self._take is None or not self.chunks:
             waiter.set_result(True)
             self._writes.expect()
-        elif self._ended and not waiter.done():
+        elif self.pass_on(self._taken()) and self._ended and not waiter.done():
             waiter.set_result(True)
 
     def pass_on(self, chunk: bytes) -> bool:
-        """Whether somebody took what waits, or `chunk` where nothing does."""
+        """Whether somebody waits for what comes, and took `chunk`; nothing that came before it waits then."""
         waiter = self._waiter
         if self._take is None or waiter is None or waiter.done():
             return False
         try:
-            if not self._take(self._taken() if self.chunks else chunk):
+            if not self._take(chunk):
                 waiter.set_result(False)
         except Exception as error:
             waiter.set_exception(error)
@@ -380,7 +380,7 @@ class Connection(asyncio.Protocol):
         if self._in_body:
             if self._between:  # then a chunk that came whole is no business of the parser's
                 chunk = _only_chunk(data)
-                if chunk and response.pass_on(chunk):
+                if chunk and not response.chunks and response.pass_on(chunk):
                     self._framing = 0
                     self._since = self.loop.time()
                     return
@@ -668,14 +668,14 @@ class Connection(asyncio.Protocol):
 
 
 def _only_chunk(data: bytes) -> bytes:
-    """What is in `data`, if that is one chunk of at most 4 KB and nothing else: so most events come. Else b""."""
+    """What is in `data`, if that is one chunk of less than 4 KiB and nothing else: so most events come. Else b""."""
     length = len(data)
     head = _CHUNK_HEADS.get(length)
     if head is None:
         if length > _MAX_SHORT_CHUNK:
             return b""
         head = _CHUNK_HEADS[length] = _chunk_head(length)
-    if data[-1] == _LF and data[-2] == _CR and head and data.startswith(head):
+    if head and data[-1] == _LF and data[-2] == _CR and data.startswith(head):
         return data[len(head) : -2]
     return b""
 
