@@ -89,13 +89,21 @@ class Bench:
                 for contender, upstream in rows:
                     if contender is self.logging and connections != 64:
                         continue
-                    turns = repeats if connections == 64 and contender in gated else repeats // 6
+                    turns = repeats if connections == 64 and contender in gated else max(2, repeats // 6)
                     if turn >= min(turns, contender.turns):
                         continue
                     # A thousand connections take their time to be opened: they get twice as long.
                     longer = 2 if connections == 1000 else 1
                     with self._forgiving(contender):
                         self._request(contender, upstream, connections, seconds * longer * contender.patience)
+
+    def again(self, seconds: float, turns: int) -> None:
+        """More turns of the rows that have gates, at another time: a shared machine is slow for minutes."""
+        for _ in range(turns):
+            for upstream in ("plain", "TLS"):
+                for contender in (self.nginx, self.logging):
+                    self._request(contender, upstream, 64, 1)
+        self.event_costs(seconds, turns // 2, peers=False)
 
     def _request(self, contender: Contender, upstream: str, connections: int, seconds: int) -> None:
         cpu, asked = used(contender.process), served(self.providers.fast)
@@ -113,13 +121,13 @@ class Bench:
         self.figures.rates.setdefault(key, []).append(told["rps"])
         self._count(contender, told)
 
-    def event_costs(self, seconds: float, repeats: int) -> None:
+    def event_costs(self, seconds: float, repeats: int, *, peers: bool = True) -> None:
         """CPU an event of the provider, at 100 paced streams of 50 events a second."""
         rows = {
             "nginx": (self.nginx, "slow"),
             "relayed": (self.fairlead, "slow"),
             "translated": (self.fairlead, "translated"),
-            **{peer.name: (peer, "slow") for peer in self.peers},
+            **{peer.name: (peer, "slow") for peer in self.peers if peers},
         }
         for each in (self.nginx, self.fairlead):
             settle(each.process)  # records of the rows before are still being written, and idle connections closed

@@ -26,7 +26,7 @@ RESULTS = HERE / "RESULTS.md"
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--quick", action="store_true", help="four minutes, and nothing is installed")
+    arguments.add_argument("--quick", action="store_true", help="six minutes, and nothing is installed")
     quick = arguments.parse_args().quick
     began, busy_before = time.monotonic(), busy()
     os.sched_setaffinity(0, AROUND)
@@ -38,12 +38,14 @@ def main() -> None:
         bench = Bench(stack, figures)
         for peer in peers:
             bench.invite(stack, peer)
-        bench.requests(*((1, 12) if quick else (5, 12)))
-        bench.event_costs(*((2, 6) if quick else (5, 8)))
+        bench.requests(*((1, 8) if quick else (5, 12)))
+        bench.event_costs(*((2, 4) if quick else (5, 8)))
         bench.first_tokens(*((0.4, 7) if quick else (3, 9)))
         bench.weigh()
+        bench.again(2, 8)
         bench.thousand_streams(4 if quick else 30)
         bench.bursts()
+        bench.again(2, 8)
         bench.memory(200_000)
         bench.cold_start(3 if quick else 7)
     figures.stages = stages()
