@@ -5,7 +5,7 @@ from itertools import permutations
 from typing import Any
 
 from formats import CONVERSATIONS, GREAT
-from measurements import LOGGING, Figures
+from measurements import LOGGING, NGINX_LOGGING, Figures
 from rulers import wrong
 
 # Rows of the stage table that are gates of their own.
@@ -14,8 +14,8 @@ WHOLE = "a whole call, but for its sockets"
 CALL = "   {} of 4 KiB, {} to {}"
 LEDGER_MOVE = "ledger: a call's rows moved to the database, by its thread"
 
-REQUEST = "CPU a request, 64 connections, access log on"
-TO_TLS = "CPU a request to TLS, 64 connections, access log on"
+REQUEST = "CPU a request, 64 connections, access logs on"
+TO_TLS = "CPU a request to TLS, 64 connections, access logs on"
 EVENT = "CPU a relayed event"
 ROWS = "the ledger's rows into the database"
 # Why a gate may be missed, as far as we know.
@@ -38,8 +38,9 @@ class Gate:
 
 
 def gates(figures: Figures) -> list[Gate]:
-    """One for each thing that was asked for. CPU a request is that of the whole configuration, access log and all."""
-    request, tls = ratio(figures, LOGGING), ratio(figures, LOGGING, "TLS")
+    """One for each thing that was asked for. CPU a request is that of the whole configuration, access log and all,
+    beside an nginx that keeps one, too."""
+    request, tls = (ratio(figures, LOGGING, upstream, than=NGINX_LOGGING) for upstream in ("plain", "TLS"))
     event = least(figures.events)
     relayed, translated = event["relayed"] / event["nginx"], event["translated"] / event["relayed"]
     added = [own - direct for own, direct in zip(figures.first["fairlead"], figures.first["direct"], strict=True)]
@@ -101,7 +102,9 @@ def most(rows: dict[Any, list[float]]) -> dict[Any, float]:
     return {key: max(values) for key, values in rows.items()}
 
 
-def ratio(figures: Figures, who: str = "fairlead", upstream: str = "plain", connections: int = 64) -> float:
-    """CPU a request as a multiple of nginx's."""
+def ratio(
+    figures: Figures, who: str = "fairlead", upstream: str = "plain", connections: int = 64, than: str = "nginx"
+) -> float:
+    """CPU a request as a multiple of that of `than`."""
     cpu = least(figures.cpu)
-    return float(cpu[who, upstream, connections] / cpu["nginx", upstream, connections])
+    return float(cpu[who, upstream, connections] / cpu[than, upstream, connections])

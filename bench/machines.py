@@ -213,8 +213,8 @@ _PROXY = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_bufferin
 _KEPT = "keepalive 2000; keepalive_requests 9999999;"
 
 
-def start_nginx(stack: ExitStack, providers: Providers) -> Contender:
-    """nginx in front of each provider."""
+def start_nginx(stack: ExitStack, providers: Providers, *, access: bool = False) -> Contender:
+    """nginx in front of each provider. `access`: with its access log on, in its usual format, written as it is best."""
     ways = {
         "plain": (providers.fast, "body"),
         "TLS": (providers.tls, "body"),
@@ -230,11 +230,18 @@ def start_nginx(stack: ExitStack, providers: Providers) -> Contender:
             f"server {{ listen {number} backlog=4096; location / {{ proxy_pass {scheme}://u{number}; {_PROXY} "
             "proxy_ssl_session_reuse on; } }"
         )
-    process = stack.enter_context(_nginx("front", UNDER_TEST, "\n".join(lines), *own.values()))
-    return Contender("nginx", process, {name: Way(own[target], body) for name, (target, body) in ways.items()})
+    front = "front-logging" if access else "front"
+    if access:
+        lines.append(f"access_log {SCRATCH}/nginx-{front}/access.log combined buffer=64k flush=1s;")
+    process = stack.enter_context(_nginx(front, UNDER_TEST, "\n".join(lines), *own.values(), logs=access))
+    return Contender(
+        "nginx, access log on" if access else "nginx",
+        process,
+        {name: Way(own[target], body) for name, (target, body) in ways.items()},
+    )
 
 
-def _nginx(name: str, cores: set[int], http: str, *ports: int) -> Any:
+def _nginx(name: str, cores: set[int], http: str, *ports: int, logs: bool = False) -> Any:
     folder = SCRATCH / f"nginx-{name}"
     folder.mkdir(exist_ok=True)
     temporary = " ".join(
@@ -243,7 +250,8 @@ def _nginx(name: str, cores: set[int], http: str, *ports: int) -> Any:
     (folder / "nginx.conf").write_text(
         f"worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; worker_rlimit_nofile 20000;\n"
         "daemon off; master_process off;\nevents { worker_connections 16384; }\n"
-        f"http {{ access_log off; keepalive_requests 9999999; client_max_body_size 64m; {temporary}\n{http}\n}}\n"
+        f"http {{ {'' if logs else 'access_log off;'} keepalive_requests 9999999; client_max_body_size 64m;\n"
+        f"{temporary}\n{http}\n}}\n"
     )
     command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
     return running(command, cores, *ports, stderr=subprocess.DEVNULL)

@@ -15,7 +15,7 @@ from rulers import EVENTS, burst, served, sload, wrk, wrong
 from rulers.processes import resident, settle, used
 
 Row = tuple[str, str, int]  # who, upstream, connections
-LOGGING = "fairlead, access log on"
+LOGGING, NGINX_LOGGING = "fairlead, access log on", "nginx, access log on"
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Bench:
         began = time.perf_counter()
         self.nginx = start_nginx(stack, self.providers)
         figures.starts["nginx"] = time.perf_counter() - began
+        self.nginx_logging = start_nginx(stack, self.providers, access=True)
         self.plain = Fairlead.configured("plain", self.providers, access=False)
         logging = Fairlead.configured("logging", self.providers, access=True)
         self.fairlead = Contender("fairlead", stack.enter_context(self.plain.serving()), self.plain.ways)
@@ -77,17 +78,17 @@ class Bench:
         """CPU a request, at three numbers of connections, to a plain and to a TLS upstream."""
         rows = [
             *((each, upstream) for upstream in ("plain", "TLS") for each in (self.nginx, self.fairlead)),
-            *((self.logging, upstream) for upstream in ("plain", "TLS")),
+            *((each, upstream) for upstream in ("plain", "TLS") for each in (self.nginx_logging, self.logging)),
             *((peer, "plain") for peer in self.peers),
         ]
         for contender, upstream in rows:
             if not contender.of_others:
                 wrk(contender.ways[upstream], 64, 1)
-        gated = self.nginx, self.logging  # at 64 connections
+        gated = self.nginx, self.nginx_logging, self.logging  # at 64 connections
         for turn in range(repeats):
             for connections in (1, 64, 1000):
                 for contender, upstream in rows:
-                    if contender is self.logging and connections != 64:
+                    if contender in (self.nginx_logging, self.logging) and connections != 64:
                         continue
                     turns = repeats if connections == 64 and contender in gated else max(2, repeats // 6)
                     if turn >= min(turns, contender.turns):
@@ -101,7 +102,7 @@ class Bench:
         """More turns of the rows that have gates, at another time: a shared machine is slow for minutes."""
         for _ in range(turns):
             for upstream in ("plain", "TLS"):
-                for contender in (self.nginx, self.logging):
+                for contender in (self.nginx, self.nginx_logging, self.logging):
                     self._request(contender, upstream, 64, 1)
         self.event_costs(seconds, turns // 2, peers=False)
 
@@ -109,7 +110,7 @@ class Bench:
         cpu, asked = used(contender.process), served(self.providers.fast)
         told = wrk(contender.ways[upstream], connections, seconds, timeout=60 if contender.of_others else 10)
         took, requests = used(contender.process) - cpu, told["requests"]
-        if contender is not self.nginx:
+        if contender not in (self.nginx, self.nginx_logging):
             # What is left to do is this turn's work, and shall not disturb the next: ours still writes records, a slow
             # one is busy with what wrk did not wait for.
             settle(contender.process, 30)

@@ -11,7 +11,7 @@ from typing import Any
 from fairlead.cli.doctor.interpreter import slow_build
 from gates import REASONS, Gate, gates, least, most, ratio
 from machines import NGINX, ROOT, Providers
-from measurements import LOGGING, Figures
+from measurements import LOGGING, NGINX_LOGGING, Figures
 from peers import Peer
 from rulers import wrong
 
@@ -25,7 +25,7 @@ def results(figures: Figures, quick: bool, took: float, beside: str) -> str:
         "# Results",
         "",
         f"Written by {command} on {conditions()}, {_nginx_version()}, in {took:.0f} s. Authentication and records are "
-        "on; nginx logs nothing, nor does Fairlead where a row does not say so. "
+        "on; access logs are off where a row does not say whose are on. "
         f"Others took {figures.others:.0%} of the machine meanwhile. [How it is measured](README.md).",
         "",
         *_gates(gates(figures)),
@@ -73,11 +73,12 @@ def _gates(found: list[Gate]) -> list[str]:
 def _requests(figures: Figures) -> list[str]:
     cpu, rates = least(figures.cpu), most(figures.rates)
 
-    def row(shown: str, who: str, upstream: str, connections: int) -> str:
+    def row(shown: str, who: str, upstream: str, connections: int, than: str = "nginx") -> str:
         cells = [
-            f"{cpu[key]:.1f} ({rates[key]:,.0f})" for key in ((name, upstream, connections) for name in ("nginx", who))
+            f"{cpu[key]:.1f} ({rates[key]:,.0f})" for key in ((name, upstream, connections) for name in (than, who))
         ]
-        return f"| {shown} | {connections:,} | {' | '.join(cells)} | {ratio(figures, who, upstream, connections):.1f} |"
+        times = ratio(figures, who, upstream, connections, than)
+        return f"| {shown} | {connections:,} | {' | '.join(cells)} | {times:.1f} |"
 
     return [
         "## A request",
@@ -91,7 +92,8 @@ def _requests(figures: Figures) -> list[str]:
             for upstream in ("plain", "TLS")
             for connections in (1, 64, 1000)
         ),
-        *(row(f"{upstream}, access log on", LOGGING, upstream, 64) for upstream in ("plain", "TLS")),
+        *(row(f"{upstream}, Fairlead's log on", LOGGING, upstream, 64) for upstream in ("plain", "TLS")),
+        *(row(f"{upstream}, both logs on", LOGGING, upstream, 64, NGINX_LOGGING) for upstream in ("plain", "TLS")),
         "",
     ]
 
