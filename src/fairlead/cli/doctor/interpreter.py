@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-_OLDEST = (3, 11)
+OLDEST = (3, 11)
 _MAPS = Path("/proc/self/maps")
 
 
@@ -41,4 +41,4 @@ def _makes_environments() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(sys.version_info < _OLDEST or not _makes_environments() or slow_build())
+    sys.exit(sys.version_info < OLDEST or not _makes_environments() or slow_build())

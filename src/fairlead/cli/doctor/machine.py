@@ -8,7 +8,6 @@ from pathlib import Path
 from fairlead import __version__
 from fairlead.cli.doctor import Finding, interpreter, size
 
-_OLDEST_PYTHON = (3, 11)
 _FEW_DESCRIPTORS = 4096  # a call takes two
 _BACKLOG = 4096  # what the gateway asks for
 _LITTLE_MEMORY = 256 << 20
@@ -19,10 +18,10 @@ _GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 def python(version: tuple[int, ...]) -> Finding:
     told = f"Python {platform.python_version()}, Fairlead {__version__}"
-    if version < _OLDEST_PYTHON:
-        return Finding("python", "problem", told, f"use Python {'.'.join(map(str, _OLDEST_PYTHON))} or newer")
+    if version < interpreter.OLDEST:
+        return Finding("python", "problem", told, f"use Python {'.'.join(map(str, interpreter.OLDEST))} or newer")
     if interpreter.slow_build():
-        told += "; built without --enable-optimizations: with your distribution's, calls take less CPU"
+        told += "; built without --enable-optimizations: calls may take less CPU with one that was"
     return Finding("python", "ok", told)
 
 
