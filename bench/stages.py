@@ -168,7 +168,7 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
             ("read usage of a whole answer", cost(lambda: passing.answer(call, endpoint, _ANSWER, {}))),
             ("ledger: intend, into the journal", cost(intend)),
             ("ledger: settle and record, into the journal", cost(record)),
-            ("ledger: count the bytes of an event", cost(lambda: ledger.progress(attempt))),
+            ("ledger: count the bytes of an event", cost(lambda: journal.count(attempt.cell, attempt.content_bytes))),
             *zip(
                 ("ledger: a call's rows moved to the database, by its thread", "   of that, reading them"),
                 moved(),

@@ -40,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "places": WORDS | {"protocols"},
     "media": WORDS | {"buffers", "places", "protocols", "upstream"},
     "translation": WORDS | {"media", "places", "protocols"},
-    "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.ledger"},
+    "relay": WORDS | {"buffers", "protocols", "translation", "upstream", "usage.journal"},
     "answers": WORDS | {"buffers", "protocols", "routing", "upstream"},
     "counts": WORDS
     | {

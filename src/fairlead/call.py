@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Raw, Struct
 
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from fairlead.catalog import Snapshot
     from fairlead.protocols import Envelope, Served
 
-# Takes a piece of an answer; gives None, or something to wait for before the next one: the client does not read.
-Write = Callable[[bytes], Coroutine[Any, Any, None] | None]
+
+class Write(Protocol):
+    """Takes a piece of an answer, and the same as one chunk of HTTP/1.1, where it came as one; gives None, or something
+    to wait for before the next one: the client does not read."""
+
+    def __call__(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None] | None: ...
+
+
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 

@@ -329,7 +329,7 @@ class Pipeline:
         finish = partial(self._finish, call, attempt, leg, response, stream)
 
         async def pour(write: Write) -> bytes:
-            relay = Relay(attempt, stream, cutter, self.ledger, self.buffers, write)
+            relay = Relay(attempt, stream, cutter, self.ledger.journal, self.buffers, write)
             return await self._relay(call, attempt, response, stream, relay, bytes(held), finish)
 
         def close(error: BaseException | None) -> None:

@@ -12,20 +12,20 @@ from fairlead.call import Attempt, Write
 from fairlead.protocols import Cutter
 from fairlead.translation import Stream
 from fairlead.upstream import UpstreamResponse
-from fairlead.usage.ledger import Ledger
+from fairlead.usage.journal import Journal
 
 
 class Relay:
     """One stream. `rest` is what the client has still to get when `run` is back: its record is made before that."""
 
-    __slots__ = ("_attempt", "_buffers", "_count", "_cut", "_cutter", "_feed", "_ordinary", "_room", "_stream",
+    __slots__ = ("_attempt", "_buffers", "_cut", "_cutter", "_feed", "_journal", "_ordinary", "_room", "_stream",
                  "_waiting", "_write", "rest")  # fmt: skip
 
     def __init__(
-        self, attempt: Attempt, stream: Stream, cutter: Cutter, ledger: Ledger, buffers: Buffers, write: Write
+        self, attempt: Attempt, stream: Stream, cutter: Cutter, journal: Journal, buffers: Buffers, write: Write
     ) -> None:
         self._attempt, self._stream, self._cutter, self._buffers = attempt, stream, cutter, buffers
-        self._cut, self._feed, self._count, self._write = cutter.feed, stream.feed, ledger.progress, write
+        self._cut, self._feed, self._journal, self._write = cutter.feed, stream.feed, journal, write
         self._ordinary, self._room = stream.ordinary, cutter.room
         self._waiting: Coroutine[Any, Any, None] | None = None  # for the client
         self.rest = b""
@@ -53,16 +53,21 @@ class Relay:
             if self._waiting is not None:
                 self._waiting.close()
 
-    def _take(self, chunk: bytes) -> bool:
+    def _take(self, chunk: bytes, framed: bytes) -> bool:
         """Pass `chunk` on; False if that is not all there is to do."""
-        attempt = self._attempt
-        attempt.content_bytes += len(chunk)
-        self._count(attempt)
-        if len(chunk) <= self._room and self._ordinary(chunk):
+        attempt, size = self._attempt, len(chunk)
+        came = attempt.content_bytes = attempt.content_bytes + size
+        cell = attempt.cell
+        if cell:
+            self._journal.count(cell, came)
+        if size <= self._room and self._ordinary(chunk):
             if attempt.held:  # what came before the content, or an end of a line
                 attempt.held = self._buffers.recount(attempt.held, 0)
-            waiting = self._waiting = self._write(chunk)
-            return waiting is None
+            waiting = self._write(chunk, framed)
+            if waiting is None:
+                return True
+            self._waiting = waiting
+            return False
         events = self._cut(chunk)
         self._room = self._cutter.room
         if not events:

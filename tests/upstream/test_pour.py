@@ -54,8 +54,9 @@ async def poured(pieces: list[bytes], monkeypatch: pytest.MonkeyPatch, *, parsed
         past += bool(found)
         return found
 
-    def take(chunk: bytes) -> bool:
-        came.append(chunk)
+    def take(content: bytes, framed: bytes) -> bool:
+        assert framed in (b"", chunk(content))
+        came.append(content)
         return True
 
     monkeypatch.setattr(connection, "_only_chunk", counted)

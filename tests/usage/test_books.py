@@ -129,7 +129,7 @@ number = 0
 while True:
     ended(ledger, attempted(ledger, begun(id=f"gen-{number}")))
     open.content_bytes += 200
-    ledger.progress(open)
+    ledger.journal.count(open.cell, open.content_bytes)
     number += 1
     print(number, flush=True)
 """
@@ -339,7 +339,7 @@ class Shelf:
             if chance.random() < 0.8:
                 ended(ledger, first)
             long.content_bytes += 100
-            ledger.progress(long)
+            ledger.journal.count(long.cell, long.content_bytes)
         die(books)
         self.whole = files(folder / "0")
         self.ids = {row["id"] for row in self.rows(self.whole)[1]} | {"gen-long"}

@@ -257,7 +257,7 @@ class Life(RuleBasedStateMachine):
         _, truths = self.chosen(data)
         truth = truths[-1]
         truth.attempt.content_bytes += more
-        self.ledger.progress(truth.attempt)
+        self.ledger.journal.count(truth.attempt.cell, truth.attempt.content_bytes)
         truth.counted = {truth.attempt.content_bytes}
 
     @precondition(lambda self: self.open)
@@ -517,7 +517,7 @@ def busy(ledger: Ledger) -> None:
         streaming.first_content_us, streaming.content_bytes = streaming.started_us + 5, 1_000
         ledger.begin(streaming, Usage(77, 1))
         streaming.content_bytes = 20_000
-        ledger.progress(streaming)
+        ledger.journal.count(streaming.cell, streaming.content_bytes)
         failed(ledger, attempted(ledger, begun(id=f"gen-between-{name}")))
         again = begun(id=f"gen-again-{name}")
         failed(ledger, attempted(ledger, again))

@@ -38,7 +38,7 @@ class Client(Protocol):
         that is another header."""
         ...
 
-    def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+    def write(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None] | None:
         """A piece of the answer; see `call.Write`."""
         ...
 
@@ -75,7 +75,7 @@ class AsgiClient:
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
         self._head = status, headers if length is None else [*headers, (b"content-length", b"%d" % length)]
 
-    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
+    def write(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None]:
         return self._out(data, more=True)
 
     def end(self, data: bytes = b"") -> Coroutine[Any, Any, None]:

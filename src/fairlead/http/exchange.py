@@ -52,7 +52,7 @@ class Exchange:
     _own_policy = False  # the answer brings a content-security-policy
     _chunked = _bodiless = False
     _length: int | None = None  # still owed
-    _flowing = False  # its head is out, and pieces of a stream follow
+    _flowing = False  # its head is out, the client is there, and pieces of a stream follow
     started = False  # something of the answer is out
     complete = False  # all of it is out
     gone = False  # the client is
@@ -101,7 +101,7 @@ class Exchange:
 
     def hang_up(self) -> None:
         """The client is gone: cancel the call, unless all has been said."""
-        self.gone = True
+        self.gone, self._flowing = True, False
         self._wake()
         if self.task is not None and not self.complete:
             self.task.cancel()
@@ -209,15 +209,17 @@ class Exchange:
         always = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self.secure] + self.cors
         self._head = always + b"\r\n".join((*lines, b"", b""))
 
-    def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
-        """A piece of the answer; gives something to wait for while the client does not read."""
+    def write(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None] | None:
+        """A piece of the answer; gives something to wait for while the client does not read. See `call.Write`."""
         protocol = self._protocol
-        if self._flowing and not self.gone:  # the next piece of a stream
+        if self._flowing:  # the next piece of a stream
             if data:
-                protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+                protocol.transport.write(framed or b"%x\r\n%b\r\n" % (len(data), data))
         else:
             self._out(data, more=True)
-        return protocol.flow.drain() if protocol.flow.write_paused and not self.gone else None
+        if protocol.flow.write_paused and not self.gone:
+            return protocol.flow.drain()
+        return None
 
     def end(self, data: bytes = b"") -> None:
         """The last piece. Nobody has to wait: what follows on this connection does."""

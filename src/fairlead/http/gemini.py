@@ -128,7 +128,7 @@ class _Array:
             ]
         self._client.begin(status, headers, length)
 
-    def write(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+    def write(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None] | None:
         return self._client.write(self._told(data))
 
     def end(self, data: bytes = b"") -> Coroutine[Any, Any, None] | None:

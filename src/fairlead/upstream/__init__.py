@@ -55,6 +55,10 @@ class UpstreamRequest(Struct):
     sends: int = 0  # how often it was sent, by the transport's word; 0: nothing of it has left
 
 
+# Takes a chunk of a body, and the same as one chunk of HTTP/1.1 if it came as one (else b""). False: enough.
+Take = Callable[[bytes, bytes], bool]
+
+
 class UpstreamResponse(Protocol):
     """An answer whose status and headers are here."""
 
@@ -70,7 +74,7 @@ class UpstreamResponse(Protocol):
         """The next chunk of the body, b"" at its end. Raises UpstreamTimeout, UpstreamBroken."""
         ...
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+    async def pour(self, take: Take) -> bool:
         """Give the chunks that follow to `take`, each as soon as it comes, until it says False; whether it did: else
         the body has ended. Raises what `read` and `take` raise."""
         ...

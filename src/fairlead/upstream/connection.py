@@ -9,14 +9,13 @@ import asyncio
 import os
 import ssl
 import zlib
-from collections.abc import Callable
 from math import inf
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from fairlead.errors import FairleadError, UpstreamBroken, UpstreamTimeout
-from fairlead.upstream import Timeouts, UpstreamRequest
+from fairlead.upstream import Take, Timeouts, UpstreamRequest
 from fairlead.upstream.secure import Secured
 from fairlead.writes import Writes
 
@@ -56,7 +55,7 @@ class Response:
     _ended = False
     _error: FairleadError | None = None
     _waiter: asyncio.Future[bool] | None = None
-    _take: Callable[[bytes], bool] | None = None  # gets what comes, and nobody is woken
+    take: Take | None = None  # gets what comes, and nobody is woken; while it is there nothing waits to be read
     gzip: "Gunzip | None" = None
     sends = 1
     stale = False  # failed in such a way that the request may be sent again
@@ -97,28 +96,28 @@ class Response:
             await self._news()
         return self._taken()
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+    async def pour(self, take: Take) -> bool:
         """See `UpstreamResponse.pour`: in the turn of the loop in which a chunk comes."""
         chunks = self.chunks
         while self.gzip is not None:
             chunk = await self._inflated(self.gzip)
-            if not chunk or not take(chunk):
+            if not chunk or not take(chunk, b""):
                 return bool(chunk)
         while True:
             if chunks:
-                if not take(self._taken()):
+                if not take(self._taken(), b""):
                     return True
             elif self._error is not None:
                 raise self._error
             elif self._ended:
                 return False
             else:
-                self._take = take
+                self.take = take
                 try:
                     if not await self._news():
                         return True
                 finally:
-                    self._take = self._waiter = None  # what it tells may know who waited
+                    self.take = self._waiter = None  # what it tells may know who waited
 
     def _taken(self) -> bytes:
         chunks = self.chunks
@@ -169,23 +168,28 @@ class Response:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._take is None or not self.chunks:
+        take = self.take
+        if take is None or not self.chunks:
             waiter.set_result(True)
             self._writes.expect()
-        elif self.pass_on(self._taken()) and self._ended and not waiter.done():
-            waiter.set_result(True)
-
-    def pass_on(self, chunk: bytes) -> bool:
-        """Whether somebody waits for what comes, and took `chunk`; nothing that came before it waits then."""
-        waiter = self._waiter
-        if self._take is None or waiter is None or waiter.done():
-            return False
+            return
         try:
-            if not self._take(chunk):
-                waiter.set_result(False)
+            if not take(self._taken(), b""):
+                self.enough()
+            elif self._ended and not waiter.done():
+                waiter.set_result(True)
         except Exception as error:
+            self.enough(error)
+
+    def enough(self, error: Exception | None = None) -> None:
+        """Who takes what comes has said so, or failed: wake who waits."""
+        self.take, waiter = None, self._waiter
+        if waiter is None or waiter.done():  # it was cancelled
+            return
+        if error is None:
+            waiter.set_result(False)
+        else:
             waiter.set_exception(error)
-        return True
 
     def end(self, error: FairleadError | None = None) -> None:
         """Nothing more comes: the body is whole, or `error` says why it is not."""
@@ -377,13 +381,18 @@ class Connection(asyncio.Protocol):
         if response is None:  # nobody asked
             self.abort()
             return
+        if self._between and (take := response.take) is not None:
+            chunk = _only_chunk(data)
+            if chunk:  # that came whole: it is no business of the parser's
+                self._framing = 0
+                self._since = self.loop.time()
+                try:
+                    if not take(chunk, data):
+                        response.enough()
+                except Exception as error:
+                    response.enough(error)
+                return
         if self._in_body:
-            if self._between:  # then a chunk that came whole is no business of the parser's
-                chunk = _only_chunk(data)
-                if chunk and not response.chunks and response.pass_on(chunk):
-                    self._framing = 0
-                    self._since = self.loop.time()
-                    return
             self._body_data(response, data)
         else:
             self._head_data(response, data)

@@ -1,8 +1,8 @@
 """The ledger: what is about to be used and what was used, written down in the journal before anybody can lose it.
 
 `intend` is written before the first byte goes upstream, `settle` and `record` before the last byte goes to the client;
-in between `progress` counts how much of an answer has come. None of them waits. What was intended can always be
-settled: if there is no room in the journal just then, it waits in memory.
+in between whoever relays counts in the journal how much of an answer has come. None of them waits. What was intended
+can always be settled: if there is no room in the journal just then, it waits in memory.
 """
 
 import logging
@@ -92,11 +92,6 @@ class Ledger:
                 self.journal.append(PROGRESS, payload)
                 attempt.noted = payload
                 self.journal.count(attempt.cell, attempt.content_bytes)
-
-    def progress(self, attempt: Attempt) -> None:
-        """More of the answer has come: `attempt.content_bytes` in all."""
-        if attempt.cell:
-            self.journal.count(attempt.cell, attempt.content_bytes)
 
     def settle(self, attempt: Attempt) -> int:
         """The attempt has ended, as its outcome says, and its call goes on."""

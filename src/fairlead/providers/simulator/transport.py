@@ -1,11 +1,11 @@
 """The simulator where the upstream client is: base URLs of scheme "simulator", no socket, the same bytes."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from fairlead.errors import ConnectFailed, UpstreamBroken, UpstreamTimeout
 from fairlead.providers.simulator.replies import Chunk, Ending, Reply, Simulator, joined
-from fairlead.upstream import Timeouts, UpstreamRequest
+from fairlead.upstream import Take, Timeouts, UpstreamRequest
 
 
 class SimulatorTransport:
@@ -57,9 +57,9 @@ class SimulatedResponse:
             raise await self._clock.broken(self._ending, "silence")
         return b""
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+    async def pour(self, take: Take) -> bool:
         while chunk := await self.read():
-            if not take(chunk):
+            if not take(chunk, b""):
                 return True
         return False
 
