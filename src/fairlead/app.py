@@ -237,16 +237,16 @@ class House:
         winner = call.winner
         usage = winner.usage if winner is not None else None
         now = time.monotonic()
-        first = call.first_content_us
+        first, arrival = call.first_content_us, call.arrival
         self.access.write(
             AccessRecord(  # most by position: of many names Python makes a dict first
                 call.started_us,
                 call.id,
-                call.method,
-                call.path,
+                arrival.method,
+                arrival.path,
                 call.status,
                 _milliseconds(now - call.started),
-                call.client,
+                arrival.address,
                 call.outcome or "failed",
                 key_id=call.principal.key_id if call.principal is not None else None,
                 model=call.route.model if call.route is not None else None,

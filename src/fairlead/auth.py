@@ -49,6 +49,15 @@ class Auth:
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._changes = 0  # how often keys were seen to have changed
 
+    def known(self, hash: bytes, file_keys: Mapping[bytes, Principal]) -> Principal | None:
+        """Whose key has this hash, as far as that is known by now."""
+        principal = file_keys.get(hash)
+        if principal is None:
+            principal = self._known.get(hash)
+            if principal is not None:
+                self._known.move_to_end(hash)
+        return principal
+
     async def identify(
         self,
         headers: Mapping[bytes, bytes],
@@ -64,12 +73,8 @@ class Auth:
         hash = hash or key_hash(headers)
         if not hash:
             raise InvalidKey
-        principal = file_keys.get(hash)
+        principal = self.known(hash, file_keys)
         if principal is not None:
-            return principal
-        principal = self._known.get(hash)
-        if principal is not None:
-            self._known.move_to_end(hash)
             return principal
         seconds = self._penalties.wait(address) if address else 0.0
         if seconds:

@@ -96,6 +96,15 @@ class Attempt(Struct, eq=False):
     held: int = 0  # bytes of the answer that count against `server.max_buffered_bytes`: they wait to be told
 
 
+class Arrival(Struct, frozen=True):
+    """How a request came in, besides its headers."""
+
+    method: str
+    path: str
+    address: str  # of the client, as far as it is known
+    key_hash: bytes  # of the key in its headers (`auth.key_hash`), where that is known already; else b""
+
+
 class Call(Struct, eq=False):
     """One client request from its first header to its last byte."""
 
@@ -105,10 +114,7 @@ class Call(Struct, eq=False):
     headers: Mapping[bytes, bytes]  # names in lower case
     started_us: int
     started: float  # monotonic seconds
-    client: str = ""  # address
-    key_hash: bytes = b""  # of the key in `headers`, where that is known already
-    method: str = "POST"
-    path: str = ""
+    arrival: Arrival = Arrival("POST", "", "", b"")
     target: tuple[str, bool] | None = None  # the model and whether it streams, where the address says so
     request_id: str = ""  # the client's own, else ours
     body: bytes = b""

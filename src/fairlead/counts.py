@@ -58,7 +58,7 @@ class Counts:
         """The reply to `call`. Raises FairleadError, or whatever ended it."""
         call.snapshot = self.catalog.current
         try:
-            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.client)
+            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.arrival.address)
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)

@@ -84,8 +84,11 @@ class Pipeline:
     async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
         call.snapshot = self.catalog.current  # one world from start to end
+        arrival, file_keys = call.arrival, call.snapshot.file_keys
         try:
-            call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.client, call.key_hash)
+            call.principal = self.auth.known(arrival.key_hash, file_keys) or await self.auth.identify(
+                call.headers, file_keys, arrival.address, arrival.key_hash
+            )
             call.body = await read_body()
             self.buffers.hold(len(call.body))
             call.held = len(call.body)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from fairlead.call import Arrival
 from fairlead.http.asgi import Header, Receive, Scope, Send
 
 CANCELS = "fairlead.cancels"  # scope extension: this server cancels our task when the client goes away
@@ -19,11 +20,17 @@ class ClientGone(ConnectionAbortedError):
 class Client(Protocol):
     """One request and the way its answer goes. When the client goes away, the task that serves it is cancelled."""
 
-    method: str
-    path: str
-    address: str
     headers: list[Header]  # names in lower case
-    key_hash: bytes  # of the key in them (`auth.key_hash`), where it is known already; else b""
+
+    @property
+    def head(self) -> Arrival:
+        """What else is told before the body."""
+        ...
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """`headers` by their names, the last of each; for whoever asks to keep."""
+        ...
 
     def whole(self) -> bytes | None:
         """The body, if all of it is here."""
@@ -50,15 +57,18 @@ class Client(Protocol):
 class AsgiClient:
     """Behind an ASGI server. Of one that only tells of a hang-up, a task asks for it."""
 
-    key_hash = b""
-
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.method, self.path, self.headers = scope["method"], scope["path"], scope["headers"]
-        self.address = scope["client"][0] if scope.get("client") else ""
+        address = scope["client"][0] if scope.get("client") else ""
+        self.head = Arrival(scope["method"], scope["path"], address, b"")
+        self.headers = scope["headers"]
         self._receive, self._send = receive, send
         self._watches = CANCELS not in scope.get("extensions", ())
         self._watcher: asyncio.Task[None] | None = None
         self._head: tuple[int, list[Header]] | None = None
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        return dict(self.headers)
 
     def whole(self) -> bytes | None:
         return None

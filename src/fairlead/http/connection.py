@@ -213,7 +213,8 @@ class Edge(HttpToolsProtocol):
     def _asked(self, line: bytes) -> tuple[bytes, str, Sequence[Header]]:
         """Method, path and headers of what is refused, as far as they are known."""
         if self.current is not None:
-            return self.current.method.encode(), self.current.path, self.current.headers
+            head = self.current.head
+            return head.method.encode(), head.path, self.current.headers
         method, target, headers = b"", self.url, self.headers
         if line:
             headers = []
@@ -275,7 +276,7 @@ class Edge(HttpToolsProtocol):
         self.learns = _LEARNS
         self.headers, self.body_bytes = known.headers(digits), 0
         self.body_began = self.loop.time()
-        exchange = Exchange(self, known.told, self.headers)
+        exchange = Exchange(self, known.told, self.headers, known.fields(digits))
         self._start(exchange)
         length = int(digits)
         if length == len(data) <= _MAX_UNREAD_BYTES:
@@ -508,8 +509,8 @@ class Edge(HttpToolsProtocol):
         if self.current is not None:
             self._check_behind()
         keep = version != "1.0" and self.parser.should_keep_alive()
-        head = Head(method, path, version, serve, address, secure, cors, keep, self.expect_100_continue)
-        exchange = self.parsed = Exchange(self, head, self.headers)
+        head = Head(method, path, address, b"", version, serve, secure, cors, keep, self.expect_100_continue)
+        exchange = self.parsed = Exchange(self, head, self.headers, dict(self.headers))
         if self.raw_head:
             self._learn(head)
         if self.current is None:

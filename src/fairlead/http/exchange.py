@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
+from fairlead.call import Arrival
 from fairlead.errors import FairleadError, InternalError, RequestTimeout
 from fairlead.http.asgi import Header, Message
 from fairlead.http.client import ClientGone
@@ -24,19 +23,15 @@ _CR, _LF = b"\r\n"
 Serve = Callable[["Exchange"], Awaitable[None]]
 
 
-class Head(Struct):
+class Head(Arrival, frozen=True):
     """What the head of a request comes to; not its lines."""
 
-    method: str
-    path: str
     version: str  # of HTTP: "1.1"
     serve: Serve
-    address: str  # of the client, as far as it is known
     secure: bool
     cors: bytes
     keep_alive: bool
     expects: bool  # 100 Continue, before it sends the body
-    key_hash: bytes = b""  # see `client.Client`
 
 
 class Exchange:
@@ -47,6 +42,7 @@ class Exchange:
     _more = True  # of the body
     _read = False  # all of the body was given away
     _late = False  # the rest of the body is
+    _invited = False  # to send it
     _waiter: asyncio.Future[None] | None = None
     _head: bytes | None = None  # waits for the first of the answer's body
     _own_policy = False  # the answer brings a content-security-policy
@@ -58,14 +54,11 @@ class Exchange:
     gone = False  # the client is
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, protocol: "Edge", head: Head, headers: list[Header]) -> None:
+    def __init__(self, protocol: "Edge", head: Head, headers: list[Header], fields: dict[bytes, bytes]) -> None:
+        """`fields`: `headers` by their names, the last of each."""
         self._protocol = protocol
-        self.method, self.path, self.version, self.serve = head.method, head.path, head.version, head.serve
-        self.address, self.key_hash = head.address, head.key_hash
-        self.secure, self.cors = head.secure, head.cors
+        self.head, self.headers, self.fields = head, headers, fields
         self.keep_alive = head.keep_alive
-        self._expects = head.expects
-        self.headers = headers
         self._pieces: list[bytes] = []
 
     # ---- told by the connection
@@ -115,7 +108,7 @@ class Exchange:
         try:
             if self._protocol.flow.write_paused:  # by the answer before this one
                 await self._protocol.flow.drain()
-            await self.serve(self)
+            await self.head.serve(self)
         except asyncio.CancelledError:
             pass
         except ConnectionError:
@@ -131,7 +124,7 @@ class Exchange:
         if self.started or self.gone or self._protocol.edge.draining:
             self._protocol.close()
         else:
-            log.error("%s %r was not answered", self.method, self.path)
+            log.error("%s %r was not answered", self.head.method, self.head.path)
             self._protocol.refuse(InternalError())
 
     # ---- the request
@@ -145,8 +138,8 @@ class Exchange:
 
     async def piece(self) -> tuple[bytes, bool]:
         """The next piece of the body, and whether more follow. Raises ClientGone, RequestTimeout."""
-        if self._expects and not self.started and self._more and not self._pieces:
-            self._expects = False
+        if self.head.expects and not (self._invited or self.started or self._pieces) and self._more:
+            self._invited = True
             self._protocol.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._read or (self._more and not self._pieces and not self.gone):
             await self._wait()
@@ -186,15 +179,15 @@ class Exchange:
 
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
         """Spell the head; it leaves with the first of the body."""
-        edge = self._protocol.edge
-        if status == 204 or status == 304 or self.method == "HEAD":
+        edge, asked = self._protocol.edge, self.head
+        if status == 204 or status == 304 or asked.method == "HEAD":
             self._bodiless = True
         lines = list(map(b": ".join, headers))
         if length is not None:
             self._length = length
             lines.append(b"content-length: %d" % length)
         elif not self._bodiless:
-            if self.version == "1.0":
+            if asked.version == "1.0":
                 self.keep_alive = False
             else:
                 self._chunked = True
@@ -206,7 +199,7 @@ class Exchange:
         told = b"".join(lines)
         if _CR in told or _LF in told:
             raise RuntimeError("a header of the answer breaks its line")
-        always = STATUS_LINES[status] + edge.heads[2 * self._own_policy + self.secure] + self.cors
+        always = STATUS_LINES[status] + edge.heads[2 * self._own_policy + asked.secure] + asked.cors
         self._head = always + b"\r\n".join((*lines, b"", b""))
 
     def write(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None] | None:

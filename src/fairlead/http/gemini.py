@@ -115,8 +115,8 @@ class _Array:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.method, self.path, self.address, self.headers = client.method, client.path, client.address, client.headers
-        self.key_hash, self.whole, self.piece = client.key_hash, client.whole, client.piece
+        self.head, self.headers, self.fields = client.head, client.headers, client.fields
+        self.whole, self.piece = client.whole, client.piece
         self._array: ArrayOfChunks | None = None  # what is told is a stream
 
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:

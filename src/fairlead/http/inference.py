@@ -68,7 +68,7 @@ class Inference:
     async def serve(self, client: Client, target: tuple[str, bool] | None = None) -> None:
         """Take the call that `client` makes, and answer it. `target`: `call.Call`."""
         started_us = time.time_ns() // 1000
-        headers = dict(client.headers)
+        headers, arrival = client.fields, client.head
         id = new_id(started_us)
         told = headers.get(b"x-request-id")
         call = Call(
@@ -78,10 +78,7 @@ class Inference:
             headers=headers,
             started_us=started_us,
             started=time.monotonic(),
-            client=client.address,
-            key_hash=client.key_hash,
-            method=client.method,
-            path=client.path,
+            arrival=arrival,
             target=target,
             request_id=id if told is None else request_id(told) or id,
             attempts=[],
@@ -93,7 +90,7 @@ class Inference:
             try:
                 if len(headers) != len(client.headers):
                     settle(headers, client.headers)
-                if client.method != "POST":
+                if arrival.method != "POST":
                     raise MethodNotAllowed("POST")
                 reply = await self.pipeline.handle(call, partial(self._body, call, client))
             finally:

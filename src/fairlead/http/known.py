@@ -20,10 +20,11 @@ _MAX_DIGITS = 15
 class KnownHead:
     """The head of a call, as it was read: its bytes before and after the length, and what came of it."""
 
-    __slots__ = ("_after", "_before", "_headers", "told")
+    __slots__ = ("_after", "_before", "_fields", "_headers", "told")
 
     def __init__(self, before: bytes, after: bytes, headers: list[Header], told: Head) -> None:
         self._before, self._after, self._headers = before, after, headers
+        self._fields = dict(headers)
         self.told = told
 
     @classmethod
@@ -50,3 +51,9 @@ class KnownHead:
     def headers(self, digits: bytes) -> list[Header]:
         """Its lines, with this length."""
         return [*self._headers, (b"content-length", digits)]
+
+    def fields(self, digits: bytes) -> dict[bytes, bytes]:
+        """The same by their names, the last of each."""
+        fields = self._fields.copy()
+        fields[b"content-length"] = digits
+        return fields

@@ -244,12 +244,12 @@ class Counting:
     """How one protocol counts: its rows, made ready for reading, and what they say in our words."""
 
     def __init__(self, rows: tuple[Row, ...], words: Callable[[Any], Usage | None]) -> None:
-        """`words` gets an object with the attributes that `rows` name, each None where it was not told."""
+        """`words` gets a `shape`: an object with the attributes that `rows` name, each None where it was not told."""
         self._places = _places(rows)
         self._input = next(row.place for row in rows if row.figure == "input_tokens") if rows else ""
         self._has_rounds = any(row.stands == "rounds" for row in rows)
-        self._shape = _shape(self._places, rounds=self._has_rounds)
-        self._decode = msgspec.json.Decoder(self._shape).decode
+        self.shape = _shape(self._places, rounds=self._has_rounds)
+        self._decode = msgspec.json.Decoder(self.shape).decode
         self._words = words
 
     def usage(self, raw: Raw) -> Usage | None:
@@ -277,7 +277,7 @@ class Counting:
         try:
             told = self._decode(raw)
         except (ValueError, RecursionError):  # something in it is no count, or it is no object
-            told = msgspec.convert(self._cleaned(_object(raw)), self._shape)
+            told = msgspec.convert(self._cleaned(_object(raw)), self.shape)
         if before is None:
             return told
         _bring_up(before, told, zeros=bool(getattr(told, self._input, None)))
@@ -332,6 +332,8 @@ def _openai(told: Any) -> Usage | None:
     rest = (told.total_tokens or 0) - inputs - outputs
     if rest > 0 and (inputs or outputs):
         inputs, outputs, reasoning = _with_rest(rest, inputs, outputs, cached + written, reasoning)
+    elif not (cached or written or reasoning or input_audio or output_audio or input_image or output_image):
+        return Usage(inputs, outputs)
     return _settled(
         inputs, outputs, cached, written, 0, reasoning, input_audio, output_audio, input_image, output_image
     )

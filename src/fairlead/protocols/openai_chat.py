@@ -35,7 +35,7 @@ from fairlead.protocols.codecs import (
     openai_thoughts,
     openai_usage,
 )
-from fairlead.protocols.counting import latest
+from fairlead.protocols.counting import COUNTING, latest
 from fairlead.protocols.envelope import NULL, given
 
 _KNOWN = frozenset(
@@ -45,6 +45,7 @@ _KNOWN = frozenset(
     " prediction metadata store web_search_options verbosity prompt_cache_key safety_identifier"
     " provider models route transforms session_id trace".split()
 )
+_COUNTED = COUNTING["openai-chat"]
 _WITH_USAGE = b'{"include_usage":true}'
 _TRUE = Raw(b"true")
 _ERROR = Raw(b'"error"')
@@ -225,7 +226,20 @@ class _Chunk(Struct):
     error: Raw = NULL
 
 
+class _Answer(Struct):
+    """A whole answer of one choice, which tells its usage as most do: that is read in the same go."""
+
+    choices: tuple[_Choice]
+    usage: _COUNTED.shape  # type: ignore[name-defined]  # made of a table
+    id: str | None = None
+    object: Raw = NULL
+    model: str | None = None
+    x_groq: dict[str, Raw] | None = None
+    error: Raw = NULL
+
+
 _chunk = msgspec.json.Decoder(_Chunk)
+_answer = msgspec.json.Decoder(_Answer)
 _TEXT = b'"content":"'
 _QUOTE, _CR, _LF = b'"\r\n'
 _LEARNS = 3  # deltas in a row that were not as the one before
@@ -320,11 +334,16 @@ def understood(payload: bytes, what: str) -> _Chunk:
         chunk = _chunk.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise UpstreamBroken(f"{what} is not one of a completion") from None
-    if given(chunk.error) is not None:
+    if chunk.error is not NULL and given(chunk.error) is not None:
         raise openai_errors.from_stream(chunk.error)
-    if chunk.object == _ERROR:  # vLLM's and Mistral's older shape: the error's fields stand at the top
+    if _is_error(chunk.object):
         raise openai_errors.from_stream(payload)
     return chunk
+
+
+def _is_error(object: Raw) -> bool:
+    """What vLLM and Mistral told once: the error's fields stand at the top."""
+    return len(object) == len(_ERROR) and object == _ERROR
 
 
 _FIRST = frozenset({b"null", b"0"})
@@ -336,18 +355,32 @@ def note(summary: Summary, chunk: _Chunk) -> None:
         summary.id = chunk.id
     if chunk.model:
         summary.model = chunk.model
-    usage = openai_usage.decode(chunk.usage)
+    usage = None if chunk.usage is NULL else openai_usage.decode(chunk.usage)
     for choice in chunk.choices or ():
         if choice.finish_reason and (summary.finish_reason is None or bytes(choice.index) in _FIRST):
             summary.finish_reason = choice.finish_reason
-        usage = usage or openai_usage.decode(choice.usage)
+        if usage is None and choice.usage is not NULL:
+            usage = openai_usage.decode(choice.usage)
     if usage is None and chunk.x_groq is not None:
         usage = openai_usage.decode(chunk.x_groq.get("usage", NULL))
-    summary.usage = latest(summary.usage, usage)
+    if usage is not None:
+        summary.usage = latest(summary.usage, usage)
 
 
 def summary(body: bytes) -> Summary:
     """Of a whole answer."""
+    try:
+        answer = _answer.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _summary(body)
+    usage = _COUNTED.words(answer.usage)
+    if usage is None or answer.error is not NULL or _is_error(answer.object):
+        return _summary(body)
+    return Summary(answer.id or None, answer.model or None, usage, answer.choices[0].finish_reason or None)
+
+
+def _summary(body: bytes) -> Summary:
+    """The same, more patiently."""
     answer = understood(body, "its answer")
     if answer.choices is None:
         raise UpstreamBroken("its answer has no choices")
