@@ -29,6 +29,8 @@ class Write(Protocol):
     def __call__(self, data: bytes, framed: bytes = b"") -> Coroutine[Any, Any, None] | None: ...
 
 
+# Gives the body of a request, or what to await for it where it is not all here.
+ReadBody = Callable[[], bytes | Awaitable[bytes]]
 Outcome = Literal["ok", "failed", "cancelled", "interrupted"]
 
 

@@ -6,14 +6,14 @@ estimate from the length of the texts, and says so. Counting costs nothing and l
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import structs
 
 from fairlead import answers, media, places, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
-from fairlead.call import Call, Counted, Reply, outcome
+from fairlead.call import Call, Counted, ReadBody, Reply, outcome
 from fairlead.catalog import Catalog
 from fairlead.chat import Media, Message, Part, Reasoning, Request, Text, Tool, ToolResult, ToolUse
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, UpstreamError
@@ -54,12 +54,13 @@ class Counts:
         self.catalog, self.auth, self.wires = catalog, auth, wires
         self.transports, self.buffers, self.pins, self.fetcher = transports, buffers, pins, fetcher
 
-    async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
+    async def handle(self, call: Call, read_body: ReadBody) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it."""
         call.snapshot = self.catalog.current
         try:
             call.principal = await self.auth.identify(call.headers, call.snapshot.file_keys, call.arrival.address)
-            call.body = await read_body()
+            body = read_body()
+            call.body = body if isinstance(body, bytes) else await body
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
             if len(call.body) >= self.buffers.large_bytes:

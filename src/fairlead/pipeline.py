@@ -8,7 +8,7 @@ moves on to the next endpoint. `settle` is no coroutine and runs however a call 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from msgspec import Struct
 from fairlead import answers, media, policy, routing
 from fairlead.auth import Auth
 from fairlead.buffers import Buffers
-from fairlead.call import Attempt, Call, Reply, Write, outcome
+from fairlead.call import Attempt, Call, ReadBody, Reply, Write, outcome
 from fairlead.catalog import Catalog, Snapshot
 from fairlead.errors import FairleadError, InternalError, InvalidRequest, Unavailable, UpstreamBroken, UpstreamError
 from fairlead.pins import NOT_FOUND, Pins, not_found
@@ -35,6 +35,7 @@ log = logging.getLogger("fairlead.pipeline")
 
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MOST_SHOWN_BYTES = 2000  # of an answer that cannot be read
+_SMALL_BYTES = 64 << 10  # of an answer, which is written at once
 _LARGE_BYTES = 256 << 10  # of a request that is translated, in a thread
 _VERY_LARGE_BYTES = 4 << 20  # of a request that is only looked at, in a thread
 _REMEMBERED = 10_000  # ways to endpoints
@@ -81,7 +82,7 @@ class Pipeline:
         self._legs: dict[tuple[Served, int, bool], _Leg] = {}
         self._world: Snapshot | None = None  # that they are of
 
-    async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
+    async def handle(self, call: Call, read_body: ReadBody) -> Reply:
         """The reply to `call`. Raises FairleadError, or whatever ended it; the call is settled then."""
         call.snapshot = self.catalog.current  # one world from start to end
         arrival, file_keys = call.arrival, call.snapshot.file_keys
@@ -89,7 +90,8 @@ class Pipeline:
             call.principal = self.auth.known(arrival.key_hash, file_keys) or await self.auth.identify(
                 call.headers, file_keys, arrival.address, arrival.key_hash
             )
-            call.body = await read_body()
+            body = read_body()
+            call.body = body if isinstance(body, bytes) else await body
             self.buffers.hold(len(call.body))
             call.held = len(call.body)
             if len(call.body) >= self.buffers.large_bytes:
@@ -138,10 +140,11 @@ class Pipeline:
             self._legs.clear()
             self._world = call.snapshot
         known = self._legs
-        return [
-            known.get((call.protocol, id(endpoint), call.needs_words)) or self._leg(call, endpoint)
-            for endpoint in endpoints
-        ]
+        legs = []
+        for endpoint in endpoints:
+            leg = known.get((call.protocol, id(endpoint), call.needs_words))
+            legs.append(leg or self._leg(call, endpoint))
+        return legs
 
     async def _keeping(self, call: Call, legs: "list[_Leg]", id: str) -> "list[_Leg]":
         """Those of `legs` that may have the answer `id`. Raises InvalidRequest if it is known that none has."""
@@ -184,12 +187,14 @@ class Pipeline:
         """One try at one endpoint, up to its first content. Raises UpstreamError, settled, if it does not get there,
         and InvalidRequest, with nothing sent or written down, if what is asked cannot be said there."""
         endpoint, wire, translation = leg.endpoint, leg.wire, leg.translation
-        large = not translation.passes and len(call.body) > _LARGE_BYTES  # others shall not wait for it
-        if not translation.passes and call.request is None:
-            await asyncio.to_thread(translation.prepare, call) if large else translation.prepare(call)
-            self.buffers.hold_words(call)
-        if not translation.passes and (addresses := translation.addresses(call, endpoint)):
-            await media.fetch(call, addresses, self.fetcher, self.buffers)
+        large = False
+        if not translation.passes:
+            large = len(call.body) > _LARGE_BYTES  # others shall not wait for it
+            if call.request is None:
+                await asyncio.to_thread(translation.prepare, call) if large else translation.prepare(call)
+                self.buffers.hold_words(call)
+            if addresses := translation.addresses(call, endpoint):
+                await media.fetch(call, addresses, self.fetcher, self.buffers)
         attempt = Attempt(call, len(call.attempts) + 1, endpoint, wire.name, call.now_us())
         told = await asyncio.to_thread(translation.request, call, endpoint) if large else None
         request = self._request(call, attempt, leg, told)
@@ -277,10 +282,15 @@ class Pipeline:
             error.raw = body
             raise
         _note(attempt, summary)
-        self.buffers.hold(len(answer))
+        waits = self.ledger.waits or len(answer) > _SMALL_BYTES
+        if waits:
+            self.buffers.hold(len(answer))
         self._commit(call, attempt, leg)
         response.close()
-        number = self.settle(call)  # before the last byte goes to the client
+        number = self.settle(call, ended_us=attempt.first_content_us)  # before the last byte goes to the client
+        headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
+        if not waits:
+            return Reply(200, headers, answer)
         if self.ledger.waits:
             try:
                 await self._secured(number)
@@ -291,7 +301,6 @@ class Pipeline:
         def close(error: BaseException | None) -> None:
             self.buffers.release(len(answer))
 
-        headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
         return Reply(200, headers, body=answer, closing=close)
 
     # ---- streams
@@ -421,14 +430,15 @@ class Pipeline:
         call.status = 200
         attempt.first_content_us = call.first_content_us = call.now_us()
 
-    def settle(self, call: Call, error: BaseException | None = None) -> int:
-        """The call has ended, with `error` or well: one record, once. Gives its number in the journal."""
+    def settle(self, call: Call, error: BaseException | None = None, *, ended_us: int | None = None) -> int:
+        """The call has ended, with `error` or well, just now or at `ended_us`: one record, once. Gives its number in
+        the journal."""
         if call.ended_us is not None:
             return 0
         unsettled = call.winner
         if unsettled is not None:
             if unsettled.outcome is None:
-                self._close(unsettled, error)
+                self._close(unsettled, error, ended_us)
                 call.ended_us = unsettled.ended_us
             else:
                 unsettled = None
@@ -446,12 +456,12 @@ class Pipeline:
             return self.ledger.record(call, unsettled)
         return 0
 
-    def _close(self, attempt: Attempt, error: BaseException | None) -> None:
+    def _close(self, attempt: Attempt, error: BaseException | None, ended_us: int | None = None) -> None:
         if attempt.held:
             attempt.held = self.buffers.recount(attempt.held, 0)
         attempt.outcome = outcome(error)
         attempt.error = error if isinstance(error, FairleadError) else None
-        attempt.ended_us = attempt.call.now_us()
+        attempt.ended_us = ended_us or attempt.call.now_us()
 
 
 def _note(attempt: Attempt, summary: Summary) -> None:

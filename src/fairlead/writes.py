@@ -39,11 +39,11 @@ class Writes:
 
     def add(self, writer: Writer) -> None:
         """`writer` has something to write: it is flushed when all that are expected are here."""
-        queue = self._queue
+        queue, expected = self._queue, self._expected
         queue.append(writer)
-        if self._expected:
-            self._expected -= 1
-        if not self._expected or len(queue) >= _MOST:
+        if expected:
+            self._expected = expected = expected - 1
+        if not expected or len(queue) >= _MOST:
             self._flush()
         elif not self._told:
             self._told = True

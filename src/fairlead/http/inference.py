@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from fairlead.buffers import Buffers
-from fairlead.call import INTERRUPTED, Call, Reply, new_id
+from fairlead.call import INTERRUPTED, Call, ReadBody, Reply, new_id
 from fairlead.errors import (
     FairleadError,
     InternalError,
@@ -36,7 +36,7 @@ class Corridor(Protocol):
 
     buffers: Buffers
 
-    async def handle(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Reply: ...
+    async def handle(self, call: Call, read_body: ReadBody) -> Reply: ...
 
 
 class Inference:
@@ -118,7 +118,7 @@ class Inference:
             self.finished(call)
             call.forget()
 
-    async def _body(self, call: Call, client: Client) -> bytes:
+    def _body(self, call: Call, client: Client) -> bytes | Awaitable[bytes]:
         """The request's body. Raises UnsupportedMediaType, TooLarge (before it is read), Unavailable, ClientGone."""
         headers, limit = call.headers, self.max_body_bytes
         kind = headers.get(b"content-type", b"application/json")
@@ -130,7 +130,7 @@ class Inference:
         if body is None:
             if int(headers.get(b"content-length", b"0")) > limit:
                 raise _too_large(limit)
-            return await self._rest(client)
+            return self._rest(client)
         if len(body) > limit:
             raise _too_large(limit)
         return body
