@@ -213,8 +213,9 @@ _PROXY = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_bufferin
 _KEPT = "keepalive 2000; keepalive_requests 9999999;"
 
 
-def start_nginx(stack: ExitStack, providers: Providers, *, access: bool = False) -> Contender:
-    """nginx in front of each provider. `access`: with its access log on, in its usual format, written as it is best."""
+def start_nginx(stack: ExitStack, providers: Providers, *, access: bool = False, place: str = "") -> Contender:
+    """nginx in front of each provider. `access`: with its access log on, in its usual format, written as it is best.
+    `place`: a word for its folder, where several run at once."""
     ways = {
         "plain": (providers.fast, "body"),
         "TLS": (providers.tls, "body"),
@@ -230,7 +231,7 @@ def start_nginx(stack: ExitStack, providers: Providers, *, access: bool = False)
             f"server {{ listen {number} backlog=4096; location / {{ proxy_pass {scheme}://u{number}; {_PROXY} "
             "proxy_ssl_session_reuse on; } }"
         )
-    front = "front-logging" if access else "front"
+    front = f"front{place}-logging" if access else f"front{place}"
     if access:
         lines.append(f"access_log {SCRATCH}/nginx-{front}/access.log combined buffer=64k flush=1s;")
     process = stack.enter_context(_nginx(front, UNDER_TEST, "\n".join(lines), *own.values(), logs=access))

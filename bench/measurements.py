@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from machines import Contender, Fairlead, Way, answers, start_nginx, start_providers
+from machines import Contender, Fairlead, Providers, Way, answers, start_nginx, start_providers
 from peers import Peer, PeerFailed
 from rulers import EVENTS, burst, served, sload, wrk, wrong
 from rulers.processes import resident, settle, used
@@ -39,20 +39,48 @@ class Figures:
     peers_missing: dict[str, str] = field(default_factory=dict)  # why
 
 
+@dataclass
+class Pair:
+    """nginx and Fairlead, each once with its access log and once without."""
+
+    nginx: Contender
+    nginx_logging: Contender
+    fairlead: Contender
+    logging: Contender
+    plain: Fairlead  # what `fairlead` is a process of
+    nginx_started: float  # in so many seconds
+
+    @classmethod
+    def started(cls, stack: ExitStack, providers: Providers, place: str = "") -> "Pair":
+        """`place`: a word for their folders, where several run at once."""
+        began = time.perf_counter()
+        nginx = start_nginx(stack, providers, place=place)
+        took = time.perf_counter() - began
+        nginx_logging = start_nginx(stack, providers, access=True, place=place)
+        plain, logging = (
+            Fairlead.configured(name + place, providers, access=name == "logging") for name in ("plain", "logging")
+        )
+        return cls(
+            nginx,
+            nginx_logging,
+            Contender("fairlead", stack.enter_context(plain.serving()), plain.ways),
+            Contender(LOGGING, stack.enter_context(logging.serving()), logging.ways),
+            plain,
+            took,
+        )
+
+
 class Bench:
     """Everything that runs, and the measurements."""
 
     def __init__(self, stack: ExitStack, figures: Figures) -> None:
         self.figures = figures
         self.providers = start_providers(stack)
-        began = time.perf_counter()
-        self.nginx = start_nginx(stack, self.providers)
-        figures.starts["nginx"] = time.perf_counter() - began
-        self.nginx_logging = start_nginx(stack, self.providers, access=True)
-        self.plain = Fairlead.configured("plain", self.providers, access=False)
-        logging = Fairlead.configured("logging", self.providers, access=True)
-        self.fairlead = Contender("fairlead", stack.enter_context(self.plain.serving()), self.plain.ways)
-        self.logging = Contender(LOGGING, stack.enter_context(logging.serving()), logging.ways)
+        self.pair = pair = Pair.started(stack, self.providers)
+        self.nginx, self.nginx_logging, self.fairlead, self.logging = (
+            pair.nginx, pair.nginx_logging, pair.fairlead, pair.logging,
+        )  # fmt: skip
+        self.plain, figures.starts["nginx"] = pair.plain, pair.nginx_started
         self.peers: list[Contender] = []
         self._at_start = {each.name: resident(each.process) for each in (self.nginx, self.fairlead)}
 
@@ -99,18 +127,24 @@ class Bench:
                         self._request(contender, upstream, connections, seconds * longer * contender.patience)
 
     def again(self, seconds: float, turns: int) -> None:
-        """More turns of the rows that have gates, at another time: a shared machine is slow for minutes."""
-        for _ in range(turns):
-            for upstream in ("plain", "TLS"):
-                for contender in (self.nginx, self.nginx_logging, self.logging):
+        """More turns of the rows that have gates, at another time and of other processes: a shared machine is slow for
+        minutes, and one process may lie better in its memory than another for as long as it lives."""
+        with ExitStack() as stack:
+            pair = Pair.started(stack, self.providers, "-again")
+            gated = pair.nginx, pair.nginx_logging, pair.logging
+            rows = [(contender, upstream) for upstream in ("plain", "TLS") for contender in gated]
+            for contender, upstream in rows:
+                wrk(contender.ways[upstream], 64, 1)
+            for _ in range(turns):
+                for contender, upstream in rows:
                     self._request(contender, upstream, 64, 1)
-        self.event_costs(seconds, turns // 2, peers=False)
+            self.event_costs(seconds, turns // 2, pair)
 
     def _request(self, contender: Contender, upstream: str, connections: int, seconds: int) -> None:
         cpu, asked = used(contender.process), served(self.providers.fast)
         told = wrk(contender.ways[upstream], connections, seconds, timeout=60 if contender.of_others else 10)
         took, requests = used(contender.process) - cpu, told["requests"]
-        if contender not in (self.nginx, self.nginx_logging):
+        if contender.name not in (self.nginx.name, self.nginx_logging.name):
             # What is left to do is this turn's work, and shall not disturb the next: ours still writes records, a slow
             # one is busy with what wrk did not wait for.
             settle(contender.process, 30)
@@ -122,15 +156,17 @@ class Bench:
         self.figures.rates.setdefault(key, []).append(told["rps"])
         self._count(contender, told)
 
-    def event_costs(self, seconds: float, repeats: int, *, peers: bool = True) -> None:
-        """CPU an event of the provider, at 100 paced streams of 50 events a second."""
+    def event_costs(self, seconds: float, repeats: int, others: Pair | None = None) -> None:
+        """CPU an event of the provider, at 100 paced streams of 50 events a second. `others` are asked in the place of
+        ours, and of the peers."""
+        pair = others or self.pair
         rows = {
-            "nginx": (self.nginx, "slow"),
-            "relayed": (self.fairlead, "slow"),
-            "translated": (self.fairlead, "translated"),
-            **{peer.name: (peer, "slow") for peer in self.peers if peers},
+            "nginx": (pair.nginx, "slow"),
+            "relayed": (pair.fairlead, "slow"),
+            "translated": (pair.fairlead, "translated"),
+            **{peer.name: (peer, "slow") for peer in self.peers if others is None},
         }
-        for each in (self.nginx, self.fairlead):
+        for each in (pair.nginx, pair.fairlead):
             settle(each.process)  # records of the rows before are still being written, and idle connections closed
         for turn in range(repeats):
             for name, (contender, way) in rows.items():
