@@ -91,15 +91,16 @@ class Pipeline:
                 call.headers, file_keys, arrival.address, arrival.key_hash
             )
             body = read_body()
-            call.body = body if isinstance(body, bytes) else await body
-            self.buffers.hold(len(call.body))
-            call.held = len(call.body)
-            if len(call.body) >= self.buffers.large_bytes:
-                await asyncio.to_thread(self.buffers.admit, call.body)
-            if len(call.body) > _VERY_LARGE_BYTES:
-                call.envelope = await asyncio.to_thread(call.protocol.peek, call.body)
+            call.body = body = body if isinstance(body, bytes) else await body
+            size = len(body)
+            self.buffers.hold(size)
+            call.held = size
+            if size >= self.buffers.large_bytes:
+                await asyncio.to_thread(self.buffers.admit, body)
+            if size > _VERY_LARGE_BYTES:
+                call.envelope = await asyncio.to_thread(call.protocol.peek, body)
             else:
-                call.envelope = call.protocol.peek(call.body)
+                call.envelope = call.protocol.peek(body)
             if call.target is not None:
                 call.envelope.model, call.envelope.stream = call.target
             policy.authorize(call.principal, call.snapshot.policy, call.protocol, call.envelope)

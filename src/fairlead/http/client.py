@@ -40,6 +40,10 @@ class Client(Protocol):
         """The next piece of the body, and whether more follow. Raises ClientGone, RequestTimeout."""
         ...
 
+    def answer(self, status: int, headers: list[Header], body: bytes) -> Coroutine[Any, Any, None] | None:
+        """All of the answer; its length is another header."""
+        ...
+
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
         """Status and headers of the answer; they leave with its first piece. `length`: of all of it, if it is known:
         that is another header."""
@@ -81,6 +85,10 @@ class AsgiClient:
         if self._watches and not more:
             self._watcher = _cancelling_on_disconnect(self._receive)
         return message.get("body", b""), more
+
+    def answer(self, status: int, headers: list[Header], body: bytes) -> Coroutine[Any, Any, None]:
+        self.begin(status, headers, len(body))
+        return self.end(body)
 
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
         self._head = status, headers if length is None else [*headers, (b"content-length", b"%d" % length)]

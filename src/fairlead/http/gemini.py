@@ -116,7 +116,7 @@ class _Array:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.head, self.headers, self.fields = client.head, client.headers, client.fields
-        self.whole, self.piece = client.whole, client.piece
+        self.whole, self.piece, self.answer = client.whole, client.piece, client.answer
         self._array: ArrayOfChunks | None = None  # what is told is a stream
 
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:

@@ -156,15 +156,18 @@ async def _tell(call: Call, reply: Reply, client: Client) -> None:
     """Send `reply`; its status and headers are out already if the client had to wait long."""
     body = reply.body
     if body is not None:
-        client.begin(reply.status, [*reply.headers, *identity(call)], len(body))
+        headers, size = [*reply.headers, *identity(call)], len(body)
+        if size <= _PIECE_BYTES:
+            waiting = client.answer(reply.status, headers, body)
+            call.told = True
+            if waiting is not None:
+                await waiting
+            return
+        client.begin(reply.status, headers, size)
         call.told = True
-        begin = 0
-        while len(body) - begin > _PIECE_BYTES:
+        for begin in range(0, size - _PIECE_BYTES, _PIECE_BYTES):
             await _taken(client.write(body[begin : begin + _PIECE_BYTES]))
-            begin += _PIECE_BYTES
-        waiting = client.end(body[begin:] if begin else body)
-        if waiting is not None:
-            await waiting
+        await _taken(client.end(body[begin + _PIECE_BYTES :]))
         return
     try:
         if not call.told:
@@ -190,9 +193,9 @@ async def _refuse(call: Call, error: FairleadError, client: Client) -> None:
         return
     body = protocol.encode_error(error)
     call.status = error.status
-    client.begin(error.status, [*error_headers(error), *identity(call)], len(body))
+    waiting = client.answer(error.status, [*error_headers(error), *identity(call)], body)
     call.told = True
-    await _taken(client.end(body))
+    await _taken(waiting)
 
 
 def _can_still_tell(call: Call) -> bool:
