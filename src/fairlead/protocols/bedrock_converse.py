@@ -1,6 +1,6 @@
 """AWS Bedrock's Converse: one format for all its models. What providers speak, not clients.
 
-The codecs stand in `codecs`: `bedrock_request`, `bedrock_answer`, `bedrock_errors`; its streams are
+The codecs stand in `codecs`: `bedrock_request`, `bedrock_answer`, `bedrock_stream`, `bedrock_errors`. Its streams are
 `aws_eventstream`. Requests are signed elsewhere.
 https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call.html
 """
@@ -14,7 +14,14 @@ from fairlead.chat import Media, Request, Response
 from fairlead.errors import UpstreamError
 from fairlead.protocols import NO_HEADERS, Cutter, Encoded, EventDecoder
 from fairlead.protocols.aws_eventstream import MEDIA_TYPE, EventCutter
-from fairlead.protocols.codecs import bedrock_answer, bedrock_errors, bedrock_request, token_counts, wording
+from fairlead.protocols.codecs import (
+    bedrock_answer,
+    bedrock_errors,
+    bedrock_request,
+    bedrock_stream,
+    token_counts,
+    wording,
+)
 from fairlead.protocols.codecs.bedrock_models import NAME
 
 _COUNTED = frozenset("messages system toolConfig additionalModelRequestFields".split())
@@ -46,7 +53,7 @@ class BedrockConverse:
         return bedrock_answer.decode(body)
 
     def event_decoder(self) -> EventDecoder:
-        return bedrock_answer.Decoder()
+        return bedrock_stream.Decoder()
 
     # ---- tokens that are only counted: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html
 

@@ -23,6 +23,7 @@ from fairlead.protocols.codecs import (
     bedrock_answer,
     bedrock_errors,
     bedrock_request,
+    bedrock_stream,
     bedrock_texts,
     prompts,
 )
@@ -338,7 +339,7 @@ class _Nova:
     """Converse's events, each an object whose one member is named as the event."""
 
     def __init__(self) -> None:
-        self._decoder = bedrock_answer.Decoder()
+        self._decoder = bedrock_stream.Decoder()
         self.usage: Usage | None = None
         self.held = 0
 
