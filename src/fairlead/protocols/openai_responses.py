@@ -2,7 +2,7 @@
 
 https://platform.openai.com/docs/api-reference/responses. The codecs stand in `codecs`: `responses_items` (what
 conversations are made of), `responses_request` (from clients), `responses_asking` (to providers), `responses_answer`
-(from providers), `responses_telling` (to clients), `responses_errors`.
+and `responses_stream` (from providers), `responses_telling` (to clients), `responses_errors`.
 """
 
 from collections.abc import Mapping
@@ -32,6 +32,7 @@ from fairlead.protocols.codecs import (
     responses_asking,
     responses_carried,
     responses_request,
+    responses_stream,
     responses_telling,
     token_counts,
 )
@@ -128,7 +129,7 @@ class OpenAIResponses:
         return responses_telling.encode(response, request)
 
     def event_decoder(self) -> EventDecoder:
-        return responses_answer.Decoder()
+        return responses_stream.Decoder()
 
     def event_encoder(self, *, include_usage: bool, request: Request | None = None) -> EventEncoder:
         return responses_telling.Encoder(request)
@@ -241,10 +242,10 @@ class StreamReader:
         payload = sse.data(event)
         if not payload or payload.strip() == b"[DONE]":
             return 0
-        found = responses_answer.understood_event(payload)
+        found = responses_stream.understood_event(payload)
         return 0 if found is None else self._look(found)
 
-    def _look(self, event: responses_answer.StreamEvent) -> int:
+    def _look(self, event: responses_stream.StreamEvent) -> int:
         if event.type in _OPENS or event.type in _ENDS:
             return self._note(event)
         if event.type.endswith(".delta"):
@@ -255,7 +256,7 @@ class StreamReader:
             return self._commit(not (begins and _kind(event.item) in ("message", "reasoning")))
         return 0
 
-    def _note(self, event: responses_answer.StreamEvent) -> int:
+    def _note(self, event: responses_stream.StreamEvent) -> int:
         answer = responses_answer.understood(event.response)
         self.summary.id = answer.id or self.summary.id
         self.summary.model = answer.model or self.summary.model
