@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fairlead.config import InvalidConfigs, Wishes
-from fairlead.config.file import OTHER_VARIABLES, SCALARS, load, located, variables
+from fairlead.config.file import load, located
+from fairlead.config.sections import OTHER_VARIABLES, SCALARS, variables
 from fairlead.resources import Credential, Endpoint, Policy, Principal, Provider, Signing
 from fairlead.settings import Settings, Sink
 

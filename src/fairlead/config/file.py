@@ -7,19 +7,19 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from fairlead.catalog import LONGEST_NAME
-from fairlead.config import InvalidConfigs, Wishes, edge
+from fairlead.config import InvalidConfigs, Wishes, edge, sections
 from fairlead.config.places import Places
 from fairlead.errors import InvalidConfig, masked
 from fairlead.providers import PROTOCOLS, Row, provider_of, quirks, rows
 from fairlead.resources import ALL_SCOPES, Credential, Defaults, Endpoint, Model, Policy, Principal, Provider
-from fairlead.settings import Database, Journal, Logging, Media, Seconds, Server, Settings, Sink
+from fairlead.settings import Journal, Media, Server, Settings, Sink
 from fairlead.upstream import Timeouts
 from fairlead.upstream.guard import is_allowable
 
@@ -28,60 +28,9 @@ DEFAULT_FILE = "fairlead.toml"
 SIMULATOR = "sim"
 _SHORTEST_SECRET = 32
 
-_Count = Annotated[int, Meta(ge=1)]
-
-
-class _Defaults(Struct):
-    model: str | None = None
-    max_tokens: _Count = Defaults().max_tokens
-
-
-class _Policy(Struct):
-    max_messages: _Count | None = None
-    max_characters: _Count | None = None
-    max_tokens: _Count | None = None
-
-
-class _Timeouts(Struct):
-    connect_seconds: Seconds = Timeouts().connect
-    first_byte_seconds: Seconds = Timeouts().first_byte
-    silence_seconds: Seconds = Timeouts().silence
-    total_seconds: Seconds = Timeouts().total
-
-
-class _Model(Struct):
-    endpoints: list[str] = []
-
-
-class _Key(Struct):
-    name: str = ""
-    secret: str | dict[str, str] = ""
-    scopes: tuple[str, ...] = ALL_SCOPES[:1]
-
-
-# Sections of scalars; the environment overrides those in OVERRIDABLE: FAIRLEAD_<SECTION>_<NAME>.
-SCALARS: dict[str, type[Struct]] = {
-    "server": Server, "database": Database, "logging": Logging, "defaults": _Defaults, "policy": _Policy,
-    "journal": Journal, "timeouts": _Timeouts, "media": Media,
-}  # fmt: skip
-OVERRIDABLE = ("server", "database", "logging", "defaults", "policy", "media")
-SECTIONS = (*SCALARS, "providers", "models", "keys", "sinks")
-OTHER_VARIABLES = frozenset(
-    {"FAIRLEAD_CONFIG", "FAIRLEAD_URL", "FAIRLEAD_API_KEY", "FAIRLEAD_SHARED", "FAIRLEAD_REQUIRE_SHARED"}
-)
-_LATER = {
-    "redis": "not in this version: it is one process with its counters in memory, which needs no Redis",
-    "limits": "not in this version: it limits no rates",
-    "budgets": "not in this version: it keeps no budgets",
-    "cache": "not in this version: it caches no answers",
-    "guardrails": "not in this version: it checks no content",
-    "server.workers": "not in this version: it is one process",
-}
 _SINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
-# Kubernetes tells each pod of the services around it, in variables that begin with their names.
-_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_[0-9]+_(TCP|UDP)")
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, find: bool = True, simulator: bool = False) -> Wishes:
@@ -114,9 +63,9 @@ class _Reader:
 
     def wishes(self) -> Wishes:
         for name in self.told:
-            if name not in SECTIONS:
-                self._wrong((name,), _LATER.get(name) or _unknown("section", name, SECTIONS))
-        scalars = {name: self._scalars(name, kind) for name, kind in SCALARS.items()}
+            if name not in sections.KNOWN:
+                self._wrong((name,), sections.LATER.get(name) or _unknown("section", name, sections.KNOWN))
+        scalars = {name: self._scalars(name, kind) for name, kind in sections.SCALARS.items()}
         self._check_environ()
         self._check_database(scalars["database"])
         self._check_server(scalars["server"])  # type: ignore[arg-type]
@@ -176,14 +125,14 @@ class _Reader:
 
     def _scalars(self, section: str, kind: type[S]) -> S:
         told = self._table(self.told.get(section, {}), (section,))
-        if section in OVERRIDABLE:
+        if section in sections.OVERRIDABLE:
             told = {**told, **self._overrides(section, kind)}
         return self._struct(told, kind, (section,))
 
     def _overrides(self, section: str, kind: type[Struct]) -> dict[str, Any]:
         found = {}
         for field in msgspec.structs.fields(kind):
-            variable = _variable(section, field.name)
+            variable = sections.variable(section, field.name)
             value = self.environ.get(variable)
             if value:  # one that is empty counts as not set
                 try:
@@ -194,14 +143,14 @@ class _Reader:
         return found
 
     def _check_environ(self) -> None:
-        known = {*_override_variables(), *OTHER_VARIABLES}
+        known = {*sections.override_variables(), *sections.OTHER_VARIABLES}
         for name, value in self.environ.items():
-            if not name.startswith("FAIRLEAD_") or name in known or _is_service_link(name, value):
+            if not name.startswith("FAIRLEAD_") or name in known or sections.is_service_link(name, value):
                 continue
             section = name.split("_")[1].lower()
-            if section in OVERRIDABLE or difflib.get_close_matches(name, known, n=1, cutoff=0.95):
+            if section in sections.OVERRIDABLE or difflib.get_close_matches(name, known, n=1, cutoff=0.95):
                 self._wrong_variable(name, _unknown("variable", name, known))
-            elif section in SCALARS:
+            elif section in sections.SCALARS:
                 self._wrong_variable(name, f"[{section}] is read from the file only")
 
     def _wrong_variable(self, name: str, message: str) -> None:
@@ -214,14 +163,14 @@ class _Reader:
         message = "must be sqlite:///FILE"
         if url.startswith("postgres"):
             message += "; PostgreSQL is not in this version"
-        if self.environ.get(variable := _variable("database", "url")):
+        if self.environ.get(variable := sections.variable("database", "url")):
             self._wrong_variable(variable, message)
         else:
             self._wrong(("database", "url"), message)
 
     def _check_server(self, server: Server) -> None:
         for name, message in edge.problems(server):
-            if self.environ.get(variable := _variable("server", name)):
+            if self.environ.get(variable := sections.variable("server", name)):
                 self._wrong_variable(variable, message)
             else:
                 self._wrong(("server", name), message)
@@ -230,7 +179,7 @@ class _Reader:
         for host in media.allowed_hosts:
             if not is_allowable(host):
                 message = f"{host!r} must be a host's name, an address or a network, as '10.0.0.0/8'"
-                if self.environ.get(variable := _variable("media", "allowed_hosts")):
+                if self.environ.get(variable := sections.variable("media", "allowed_hosts")):
                     self._wrong_variable(variable, message)
                 else:
                     self._wrong(("media", "allowed_hosts"), message)
@@ -378,7 +327,7 @@ class _Reader:
     def _models(self, providers: Mapping[str, Provider]) -> Iterable[Model]:
         for name, value in self._table(self.told.get("models", {}), ("models",)).items():
             path = ("models", name)
-            told = self._struct(self._table(value, path), _Model, path)
+            told = self._struct(self._table(value, path), sections.Model, path)
             if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
                 self._wrong(path, f"a model's name has 1 to {LONGEST_NAME} printable characters")
             if not told.endpoints:
@@ -402,7 +351,7 @@ class _Reader:
             return found
         for index, value in enumerate(told):
             path = ("keys", str(index))
-            key = self._struct(self._table(value, path), _Key, path)
+            key = self._struct(self._table(value, path), sections.Key, path)
             secret = self._secret(key.secret, (*path, "secret"), must=True)
             self._check_key(key, secret, path)
             if secret is None:
@@ -415,7 +364,7 @@ class _Reader:
             found[hash] = Principal(f"file:{key.name}", key.name, frozenset(key.scopes))
         return found
 
-    def _check_key(self, key: _Key, secret: str | None, path: tuple[str, ...]) -> None:
+    def _check_key(self, key: sections.Key, secret: str | None, path: tuple[str, ...]) -> None:
         if not key.name or not key.name.isprintable():
             self._wrong((*path, "name"), "must be told: who or what has this key")
         if secret is not None and (len(secret) < _SHORTEST_SECRET or not _is_visible(secret)):
@@ -440,7 +389,7 @@ class _Reader:
         right = {}
         for name, value in told.items():
             if name not in fields:
-                later = _LATER.get(".".join((*path, name)))
+                later = sections.LATER.get(".".join((*path, name)))
                 self._wrong((*path, name), later or _unknown("option", name, fields))
                 continue
             try:
@@ -486,27 +435,6 @@ def _wrong_header(name: str, value: str) -> str | None:
     return None
 
 
-def _variable(section: str, name: str) -> str:
-    """The environment variable that overrides an option."""
-    return f"FAIRLEAD_{section.upper()}_{name.upper()}"
-
-
 def _listed(value: str) -> list[str]:
     """Of a variable that holds several, with commas between."""
     return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    return bool(_SERVICE_LINK.search(name)) or value.startswith(("tcp://", "udp://"))
-
-
-def _override_variables() -> list[str]:
-    return [
-        _variable(section, field.name) for section in OVERRIDABLE for field in msgspec.structs.fields(SCALARS[section])
-    ]
-
-
-def variables() -> list[str]:
-    """Every variable that is read: the file's place, overrides, and the credentials of known providers."""
-    credentials = [row.credential_env for row in rows().values() if row.credential_env]
-    return ["FAIRLEAD_CONFIG", *_override_variables(), *credentials]
