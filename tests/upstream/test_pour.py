@@ -43,6 +43,20 @@ def chunk(content: bytes, size: bytes = b"%x") -> bytes:
     return size % len(content) + b"\r\n" + content + b"\r\n"
 
 
+async def streaming() -> tuple[connection.Connection, connection.Response]:
+    """A connection whose answer has begun, and which is between two chunks of it."""
+    loop = asyncio.get_running_loop()
+    up = connection.Connection(loop, Writes())
+    up.connection_made(Wire())
+    now = loop.time()
+    response = up.start(asking("http://127.0.0.1", b"{}"), now, now)
+    up.data_received(HEAD)
+    await response.head()
+    up.data_received(chunk(b"first"))
+    assert await response.read() == b"first"
+    return up, response
+
+
 async def poured(pieces: list[bytes], monkeypatch: pytest.MonkeyPatch, *, parsed: bool) -> tuple[bytes, str, int]:
     """What arrived, how it ended, and how many of `pieces` were taken past the parser."""
     loop, came, past = asyncio.get_running_loop(), [], 0
@@ -137,3 +151,96 @@ def test_whatever_is_broken_is_seen_as_the_parser_sees_it(data: st.DataObject, c
     )
     pieces[at] = bytes(piece)
     asyncio.run(both([each for each in pieces if each]))
+
+
+async def test_a_chunk_that_is_the_whole_read_comes_with_its_framing() -> None:
+    up, response = await streaming()
+    came: list[tuple[bytes, bytes]] = []
+
+    def take(content: bytes, framed: bytes) -> bool:
+        came.append((content, framed))
+        return True
+
+    pouring = asyncio.ensure_future(response.pour(take))
+    await asyncio.sleep(0)
+    for size in (b"%x", b"%X", b"0%x", b"%x;a=b"):
+        up.data_received(chunk(b"fifteen bytes..", size))
+    up.data_received(chunk(b"a") + chunk(b"b"))
+    up.data_received(chunk(b"c")[:-1])
+    up.data_received(b"\n")
+    for content in (b"d", b"e"):  # the first of them tells where chunks begin again
+        up.data_received(chunk(content))
+    up.data_received(b"0\r\n\r\n")
+    assert await pouring is False
+    assert came == [
+        (b"fifteen bytes..", chunk(b"fifteen bytes..")),
+        *[(b"fifteen bytes..", b"")] * 3,
+        (b"ab", b""),
+        (b"c", b""),
+        (b"d", b""),
+        (b"e", chunk(b"e")),
+    ]
+
+
+@pytest.mark.parametrize("between", [b"", b"6", b"6\r\nsecond", b"6\r\nsecond\r\n6\r\nse"])
+async def test_who_has_enough_gets_the_rest_when_he_asks_again(between: bytes) -> None:
+    up, response = await streaming()
+    came: list[bytes] = []
+
+    def take(content: bytes, framed: bytes) -> bool:
+        came.append(content)
+        return False
+
+    whole = chunk(b"first") + chunk(b"second") + chunk(b"second") + chunk(b"third")
+    at = len(chunk(b"first"))
+    pouring = asyncio.ensure_future(response.pour(take))
+    await asyncio.sleep(0)
+    up.data_received(whole[:at])
+    rest = at + len(between)
+    for piece in (whole[at:rest], whole[rest:]):  # in the same turn
+        if piece:
+            up.data_received(piece)
+    assert await pouring is True
+    assert came == [b"first"]
+    assert await response.pour(take) is True
+    assert came == [b"first", b"secondsecondthird"]
+    pouring = asyncio.ensure_future(response.pour(take))
+    await asyncio.sleep(0)
+    up.data_received(b"0\r\n\r\n")
+    assert await pouring is False
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_what_the_taker_raises_is_raised_to_who_pours_and_nothing_is_lost(joined: bool) -> None:
+    up, response = await streaming()
+
+    def take(content: bytes, framed: bytes) -> bool:
+        raise ZeroDivisionError(content)
+
+    pouring = asyncio.ensure_future(response.pour(take))
+    await asyncio.sleep(0)
+    up.data_received(chunk(b"a") + chunk(b"b") if joined else chunk(b"ab"))
+    up.data_received(chunk(b"c"))
+    with pytest.raises(ZeroDivisionError, match="ab"):
+        await pouring
+    assert await response.read() == b"c"
+
+
+async def test_a_chunk_that_comes_while_its_taker_is_being_cancelled_breaks_nothing() -> None:
+    up, response = await streaming()
+    came: list[bytes] = []
+
+    def take(content: bytes, framed: bytes) -> bool:
+        came.append(content)
+        return len(came) < 2
+
+    for enough in (False, True):
+        pouring = asyncio.ensure_future(response.pour(take))
+        await asyncio.sleep(0)
+        pouring.cancel()
+        up.data_received(chunk(b"again" if enough else b"once"))
+        with pytest.raises(asyncio.CancelledError):
+            await pouring
+    up.data_received(chunk(b"after"))
+    left = await response.read()
+    assert (b"".join(came) + left) == b"onceagainafter"
