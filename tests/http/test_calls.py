@@ -1,5 +1,6 @@
 """Paths that take calls, over sockets: responses, messages as Anthropic's SDK sends them, and who asks with HEAD."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -182,3 +183,39 @@ async def test_who_asks_with_head_is_told_that_somebody_is_here(house: Gateway) 
     assert (status, body) == (200, b"")
     whole = split(await raw(house.port, request("/", method="GET", key=None)))[2]
     assert headers["content-length"] == str(len(whole))
+
+
+# ---- whole answers
+
+
+async def test_a_whole_answer_ends_when_it_is_here(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as house:
+        status, *_ = await ask(
+            house, "/v1/chat/completions", model="sim/echo", messages=[{"role": "user", "content": "a"}]
+        )
+        (call,), (attempt,) = await house.rows("calls"), await house.rows("attempts")
+        assert (status, call["outcome"], attempt["outcome"]) == (200, "ok", "ok")
+        assert call["started_us"] <= attempt["started_us"] <= attempt["first_content_us"]
+        ends = {row[name] for row in (call, attempt) for name in ("first_content_us", "ended_us")}
+        assert len(ends) == 1
+
+
+@pytest.mark.parametrize(("size", "status"), [(100, 200), (10_000, 200), (70_000, 503)])
+async def test_a_small_answer_needs_no_room_of_all_that_is_held(tmp_path: Path, size: int, status: int) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x" * size}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    answer = ok(json.dumps({"id": "c", "object": "chat.completion", "choices": [choice], "usage": usage}).encode())
+
+    async def full(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        buffers.limit = buffers.held
+        writer.write(answer)
+
+    async with Misbehaving(full) as upstream:
+        up = f'[providers.up]\nbase_url = "{upstream.url}/v1"\nprotocols = ["openai-chat"]\nsigning = "none"\n'
+        async with gateway(tmp_path, up + 'models_path = ""\n') as house:
+            buffers = house.house.pipeline.buffers
+            messages = [{"role": "user", "content": "a"}]
+            found, _, body = await ask(house, "/v1/chat/completions", model="up/m", messages=messages)
+            assert found == status
+            assert (len(body) > size) == (status == 200)
+            assert buffers.held == 0

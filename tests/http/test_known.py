@@ -12,6 +12,7 @@ from fairlead.http.connection import Edge
 from fairlead.http.exchange import Head
 from fairlead.http.known import KnownHead
 from gateway import KEY, Gateway, gateway
+from misbehaving import Misbehaving, ok
 
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %b\r\nX-Request-Id: %b\r\n"
@@ -208,6 +209,29 @@ async def test_a_revoked_key_is_noticed_behind_a_known_head(running: Gateway, kn
         await client.say(asked("second"))
         assert (await client.hear())[0] == 401
     assert len(known) == 1
+
+
+async def test_headers_in_several_lines_mean_the_same_behind_a_known_head(tmp_path: Path, known: list[bytes]) -> None:
+    more = b"anthropic-beta: a\r\nanthropic-beta: b\r\ntraceparent: 1\r\ntraceparent: 2\r\nx-api-key: 1\r\nHost:"
+    told = body("hi", max_tokens=9).replace(b"sim/echo", b"up/m")
+    asked = HEAD % (KEY.encode(), b"one", b"Length") % (b"%d" % len(told)) + told
+    asked = asked.replace(b"/chat/completions", b"/messages").replace(b"Host:", more, 1)
+    up = '[providers.up]\nbase_url = "{}/v1"\nprotocols = ["anthropic-messages"]\nsigning = "none"\nmodels_path = ""\n'
+    said = b'{"id":"m","type":"message","content":[],"usage":{"input_tokens":1,"output_tokens":1}}'
+    async with Misbehaving(ok(said)) as upstream, gateway(tmp_path, up.format(upstream.url)) as running:
+        async with Client(running) as client:
+            for _ in range(3):
+                await client.say(asked)
+                assert (await client.hear())[0] == 200
+        assert len(upstream.requests) == 3
+        assert len({sent.partition(b"\r\n\r\n")[0] for sent in upstream.requests}) == 1
+        assert b"\r\nanthropic-beta: a, b\r\n" in upstream.requests[2]
+        assert b"traceparent" not in upstream.requests[2]
+        async with Client(running) as client:
+            for _ in range(3):
+                await client.say(asked.replace(b"x-api-key: 1", b"x-api-key: 1\r\nx-api-key: 1"))
+                assert (await client.hear())[0] == 400
+    assert len(known) == 4
 
 
 @pytest.mark.parametrize("seed", range(12))
