@@ -4,8 +4,10 @@ client gets chunks that can be read, and in them every event once and in its ord
 import asyncio
 import json
 import random
+import socket
 import zlib
 from collections.abc import Coroutine
+from contextlib import closing
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -241,4 +243,24 @@ async def test_a_stream_that_the_gateway_ends_has_no_gap(tmp_path: Path, framed:
             assert [each["choices"][0]["delta"]["content"] for each in told] == [f"{n}," for n in range(len(told))]
             assert last["error"]["code"] == "shutting_down"
             assert running.house.pipeline.buffers.held == 0
+    assert bool(framed) == (both_ways == "direct")
+
+
+async def test_a_client_that_reads_late_gets_all_in_order(tmp_path: Path, framed: list[bytes], both_ways: str) -> None:
+    events = [CHAT[0].replace(b"One", b"%d," % number * 150) for number in range(6000)] + CHAT[-3:]
+    async with Misbehaving([HEAD % b"", *map(chunk, events), b"0\r\n\r\n"]) as upstream:
+        async with gateway(tmp_path, UP.format(url=upstream.url, protocol="openai-chat")) as running:
+            with closing(socket.socket()) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.connect(("127.0.0.1", running.port))
+                client.setblocking(False)
+                reader, writer = await asyncio.open_connection(sock=client, limit=4096)
+                writer.write(asking("/v1/chat/completions", stream_options={"include_usage": True}))
+                async with asyncio.timeout(20):
+                    await reader.readuntil(b"\r\n\r\n")
+                    while not any(each.flow.write_paused for each in running.server._state.connections):  # noqa: ASYNC110  # nobody tells
+                        await asyncio.sleep(0)
+                    body = await reader.read(-1)
+                writer.close()
+    assert b"".join(chunks(body)) == b"".join(events)
     assert bool(framed) == (both_ways == "direct")
