@@ -35,7 +35,7 @@ log = logging.getLogger("fairlead.pipeline")
 
 _MAX_HELD_BYTES = 1 << 20  # of events before the first content
 _MOST_SHOWN_BYTES = 2000  # of an answer that cannot be read
-_SMALL_BYTES = 64 << 10  # of an answer, which is written at once
+_SMALL_BYTES = 64 << 10  # of an answer, as of requests that nobody has read: it is written at once, and not counted
 _LARGE_BYTES = 256 << 10  # of a request that is translated, in a thread
 _VERY_LARGE_BYTES = 4 << 20  # of a request that is only looked at, in a thread
 _REMEMBERED = 10_000  # ways to endpoints
@@ -283,14 +283,14 @@ class Pipeline:
             error.raw = body
             raise
         _note(attempt, summary)
-        waits = self.ledger.waits or len(answer) > _SMALL_BYTES
-        if waits:
+        counted = self.ledger.waits or len(answer) > _SMALL_BYTES
+        if counted:
             self.buffers.hold(len(answer))
         self._commit(call, attempt, leg)
         response.close()
         number = self.settle(call, ended_us=attempt.first_content_us)  # before the last byte goes to the client
         headers = [(b"content-type", b"application/json"), *_downstream(attempt)]
-        if not waits:
+        if not counted:
             return Reply(200, headers, answer)
         if self.ledger.waits:
             try:
@@ -462,7 +462,7 @@ class Pipeline:
             attempt.held = self.buffers.recount(attempt.held, 0)
         attempt.outcome = outcome(error)
         attempt.error = error if isinstance(error, FairleadError) else None
-        attempt.ended_us = ended_us or attempt.call.now_us()
+        attempt.ended_us = attempt.call.now_us() if ended_us is None else ended_us
 
 
 def _note(attempt: Attempt, summary: Summary) -> None:

@@ -21,15 +21,11 @@ class Client(Protocol):
     """One request and the way its answer goes. When the client goes away, the task that serves it is cancelled."""
 
     headers: list[Header]  # names in lower case
+    fields: dict[bytes, bytes] | None  # the same by name, the last of each, where that is known already; to be kept
 
     @property
-    def head(self) -> Arrival:
+    def arrival(self) -> Arrival:
         """What else is told before the body."""
-        ...
-
-    @property
-    def fields(self) -> dict[bytes, bytes]:
-        """`headers` by their names, the last of each; for whoever asks to keep."""
         ...
 
     def whole(self) -> bytes | None:
@@ -61,18 +57,16 @@ class Client(Protocol):
 class AsgiClient:
     """Behind an ASGI server. Of one that only tells of a hang-up, a task asks for it."""
 
+    fields: dict[bytes, bytes] | None = None
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         address = scope["client"][0] if scope.get("client") else ""
-        self.head = Arrival(scope["method"], scope["path"], address, b"")
+        self.arrival = Arrival(scope["method"], scope["path"], address, b"")
         self.headers = scope["headers"]
         self._receive, self._send = receive, send
         self._watches = CANCELS not in scope.get("extensions", ())
         self._watcher: asyncio.Task[None] | None = None
         self._head: tuple[int, list[Header]] | None = None
-
-    @property
-    def fields(self) -> dict[bytes, bytes]:
-        return dict(self.headers)
 
     def whole(self) -> bytes | None:
         return None

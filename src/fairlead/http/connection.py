@@ -213,7 +213,7 @@ class Edge(HttpToolsProtocol):
     def _asked(self, line: bytes) -> tuple[bytes, str, Sequence[Header]]:
         """Method, path and headers of what is refused, as far as they are known."""
         if self.current is not None:
-            head = self.current.head
+            head = self.current.arrival
             return head.method.encode(), head.path, self.current.headers
         method, target, headers = b"", self.url, self.headers
         if line:
@@ -510,7 +510,7 @@ class Edge(HttpToolsProtocol):
             self._check_behind()
         keep = version != "1.0" and self.parser.should_keep_alive()
         head = Head(method, path, address, b"", version, serve, secure, cors, keep, self.expect_100_continue)
-        exchange = self.parsed = Exchange(self, head, self.headers, dict(self.headers))
+        exchange = self.parsed = Exchange(self, head, self.headers)
         if self.raw_head:
             self._learn(head)
         if self.current is None:

@@ -55,10 +55,12 @@ class Exchange:
     gone = False  # the client is
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, protocol: "Edge", head: Head, headers: list[Header], fields: dict[bytes, bytes]) -> None:
-        """`fields`: `headers` by their names, the last of each."""
+    def __init__(
+        self, protocol: "Edge", head: Head, headers: list[Header], fields: dict[bytes, bytes] | None = None
+    ) -> None:
+        """`fields`: see `client.Client`."""
         self._protocol = protocol
-        self.head, self.headers, self.fields = head, headers, fields
+        self.arrival, self.headers, self.fields = head, headers, fields
         self.keep_alive = head.keep_alive
         self._pieces: list[bytes] = []
 
@@ -109,7 +111,7 @@ class Exchange:
         try:
             if self._protocol.flow.write_paused:  # by the answer before this one
                 await self._protocol.flow.drain()
-            await self.head.serve(self)
+            await self.arrival.serve(self)
         except asyncio.CancelledError:
             pass
         except ConnectionError:
@@ -125,7 +127,7 @@ class Exchange:
         if self.started or self.gone or self._protocol.edge.draining:
             self._protocol.close()
         else:
-            log.error("%s %r was not answered", self.head.method, self.head.path)
+            log.error("%s %r was not answered", self.arrival.method, self.arrival.path)
             self._protocol.refuse(InternalError())
 
     # ---- the request
@@ -139,7 +141,7 @@ class Exchange:
 
     async def piece(self) -> tuple[bytes, bool]:
         """The next piece of the body, and whether more follow. Raises ClientGone, RequestTimeout."""
-        if self.head.expects and not (self._invited or self.started or self._pieces) and self._more:
+        if self.arrival.expects and not (self._invited or self.started or self._pieces) and self._more:
             self._invited = True
             self._protocol.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._read or (self._more and not self._pieces and not self.gone):
@@ -180,7 +182,7 @@ class Exchange:
 
     def begin(self, status: int, headers: list[Header], length: int | None = None) -> None:
         """Spell the head; it leaves with the first of the body."""
-        asked = self.head
+        asked = self.arrival
         self._bodiless = status in _BODILESS or asked.method == "HEAD"
         lines = list(map(b": ".join, headers))
         if length is not None:
@@ -196,7 +198,7 @@ class Exchange:
 
     def _spelt(self, status: int, lines: list[bytes]) -> bytes:
         """The head of the answer: `lines`, and what each has."""
-        edge, asked = self._protocol.edge, self.head
+        edge, asked = self._protocol.edge, self.arrival
         if self._more or edge.draining:
             self.keep_alive = False  # what is still coming of the request is not read
         if not self.keep_alive:
@@ -214,7 +216,7 @@ class Exchange:
         lines = list(map(b": ".join, headers))
         lines.append(b"content-length: %d" % len(body))
         head = self._spelt(status, lines)
-        if status in _BODILESS or self.head.method == "HEAD":
+        if status in _BODILESS or self.arrival.method == "HEAD":
             body = b""
         self.started = True
         if self.keep_alive:

@@ -115,7 +115,7 @@ class _Array:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.head, self.headers, self.fields = client.head, client.headers, client.fields
+        self.arrival, self.headers, self.fields = client.arrival, client.headers, client.fields
         self.whole, self.piece, self.answer = client.whole, client.piece, client.answer
         self._array: ArrayOfChunks | None = None  # what is told is a stream
 

@@ -68,7 +68,7 @@ class Inference:
     async def serve(self, client: Client, target: tuple[str, bool] | None = None) -> None:
         """Take the call that `client` makes, and answer it. `target`: `call.Call`."""
         started_us = time.time_ns() // 1000
-        headers, arrival = client.fields, client.head
+        headers, arrival = client.fields or dict(client.headers), client.arrival
         id = new_id(started_us)
         told = headers.get(b"x-request-id")
         call = Call(

@@ -234,7 +234,7 @@ class _Answer(Struct):
     id: str | None = None
     object: Raw = NULL
     model: str | None = None
-    x_groq: dict[str, Raw] | None = None
+    x_groq: dict[str, Raw] | None = None  # nothing in it counts here, but whether it is one
     error: Raw = NULL
 
 

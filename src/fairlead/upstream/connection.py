@@ -165,10 +165,10 @@ class Response:
 
     def wake(self) -> None:
         """Something came."""
-        waiter = self._waiter
+        waiter, take = self._waiter, self.take
         if waiter is None or waiter.done():
+            self.take = None  # what came waits from here on
             return
-        take = self.take
         if take is None or not self.chunks:
             waiter.set_result(True)
             self._writes.expect()
