@@ -103,6 +103,30 @@ async def both(pieces: list[bytes]) -> tuple[bytes, str, int]:
     return found
 
 
+async def test_no_chunk_overtakes_one_that_waits_when_nobody_takes_any_more() -> None:
+    loop, came = asyncio.get_running_loop(), []
+
+    def take(content: bytes, framed: bytes) -> bool:
+        came.append(content)
+        return True
+
+    up = connection.Connection(loop, Writes())
+    up.connection_made(Wire())
+    response = up.start(asking("http://127.0.0.1", b"{}"), loop.time(), loop.time())
+    up.data_received(HEAD)
+    await response.head()
+    pouring = asyncio.ensure_future(response.pour(take))
+    await asyncio.sleep(0)
+    up.data_received(chunk(b"zero"))
+    pouring.cancel()
+    up.data_received(chunk(b"one") + chunk(b"two"))
+    up.data_received(chunk(b"three"))
+    assert [*came, *response.chunks] == [b"zero", b"one", b"two", b"three"]
+    with pytest.raises(asyncio.CancelledError):
+        await pouring
+    up.connection_lost(None)
+
+
 async def test_whole_chunks_pass_the_parser_by() -> None:
     contents = [b"a" * size for size in (1, 15, 16, 255, 256, 4095, 4096)]
     came, ended, past = await both([chunk(content) for content in [b"first", *contents]] + [b"0\r\n\r\n"])
