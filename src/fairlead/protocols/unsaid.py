@@ -4,12 +4,11 @@ A format tells which words it has; what it says of a word in some cases only, it
 """
 
 from collections.abc import Iterator
-from functools import cache
 
 import msgspec
 from msgspec import Raw, Struct
 
-from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Role, Text, ToolResult, ToolUse
+from fairlead.chat import Media, Opaque, Part, Reasoning, Request, Role, Text, Tool, ToolResult, ToolUse
 from fairlead.errors import InvalidRequest
 from fairlead.protocols.envelope import any_value
 
@@ -43,11 +42,14 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
     Raises InvalidRequest where the conversation itself cannot be said: what another format's provider has of it or has
     sealed, and what a user says besides words.
     """
-    for name, opaque in request.extra.items():
-        if opaque.protocol != protocol and name in _HOLDS_WORDS.get(opaque.protocol, ()):
-            raise _refused(name, f"'{name}', which names words that another provider has")
-    found = foreign(request.extra, protocol) if request.extra else set()
-    for name in _others(says):
+    found: set[str] = set()
+    if request.extra:
+        for name, opaque in request.extra.items():
+            if opaque.protocol != protocol and name in _HOLDS_WORDS.get(opaque.protocol, ()):
+                raise _refused(name, f"'{name}', which names words that another provider has")
+        found = foreign(request.extra, protocol)
+    lacks = _lacks.get(says)
+    for name in _others(says) if lacks is None else lacks:
         value = getattr(request, name)
         if value is not None and value != () and (value or name not in _PENALTIES):
             found.add(name)
@@ -60,19 +62,26 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
         if message.name is not None and "name" not in says:
             found.add("name")
         for part in message.parts:
-            # Here, so that it costs no call: most parts are texts with nothing beside them.
-            if type(part) is Text and part.cache is None and part.extra is None and not part.citations:
-                continue
-            if isinstance(part, Opaque) and part.protocol != protocol:
+            # Here, so that it costs no call: most parts are texts, and calls of tools, with nothing beside them.
+            if type(part) is Text:
+                if part.cache is None and part.extra is None and not part.citations:
+                    continue
+            elif type(part) is ToolUse:
+                if part.cache is None and part.extra is None:
+                    continue
+            elif isinstance(part, Opaque) and part.protocol != protocol:
                 _refuse_words(part, message.role)
             if not is_plain(part):
                 found.update(of_part(part, protocol, says))
     return found
 
 
-@cache
+_lacks: dict[frozenset[str], tuple[str, ...]] = {}  # of the few formats there are
+
+
 def _others(says: frozenset[str]) -> tuple[str, ...]:
-    return tuple(name for name in _SETTINGS if name not in says)
+    found = _lacks[says] = tuple([name for name in _SETTINGS if name not in says])
+    return found
 
 
 def _refuse_words(part: Opaque, role: Role) -> None:
@@ -94,13 +103,15 @@ def nothing_left() -> InvalidRequest:
 
 def is_plain(part: Part) -> bool:
     """Whether `part` is one that every format can say, as most are."""
-    if isinstance(part, Text):
+    if type(part) is Text:
         return part.cache is None and part.extra is None and not part.citations
-    if isinstance(part, ToolUse):
+    if type(part) is ToolUse:
         return part.cache is None and part.extra is None
-    if not isinstance(part, ToolResult) or part.cache is not None or part.is_error:
+    if type(part) is not ToolResult or part.cache is not None or part.is_error:
         return False
-    for piece in part.content:  # noqa: SIM110  # `all` would make a generator
+    for piece in part.content:
+        if type(piece) is Text and piece.cache is None and piece.extra is None and not piece.citations:
+            continue
         if not is_plain(piece):
             return False
     return True
@@ -114,11 +125,14 @@ def foreign(extra: dict[str, Opaque], protocol: str) -> set[str]:
 def _of_tools(request: Request, protocol: str, says: frozenset[str], found: set[str]) -> None:
     told = False
     for tool in request.tools:
+        if type(tool) is Tool and tool.extra is None and tool.cache is None:
+            told = True
+            continue
         if isinstance(tool, Opaque):
             if tool.protocol != protocol:
                 found.add(kind(tool, "tools"))
                 continue
-        elif tool.extra is not None or tool.cache is not None:
+        else:
             found.update(_beside(tool.extra, protocol))
             if tool.cache is not None and "cache_control" not in says:
                 found.add("cache_control")

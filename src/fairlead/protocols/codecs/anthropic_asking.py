@@ -41,12 +41,44 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 _encode = msgspec.json.Encoder().encode
 
 
-class _Turn(Struct):
+class _Said(Struct, omit_defaults=True, gc=False, tag_field="type", tag="text"):
+    """A block of text."""
+
+    text: str
+    citations: list[Raw] | None = None
+    cache_control: Raw | None = None
+
+
+class _Used(Struct, omit_defaults=True, gc=False, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: Raw
+    cache_control: Raw | None = None
+
+
+class _Given(Struct, omit_defaults=True, gc=False, tag_field="type", tag="tool_result"):
+    tool_use_id: str
+    content: list[Any] | None = None
+    is_error: bool | None = None
+    cache_control: Raw | None = None
+
+
+class _Declared(Struct, omit_defaults=True, gc=False):
+    """A tool with nothing of this format's own beside it."""
+
+    name: str
+    description: str | None = None
+    input_schema: Any = None
+    strict: bool | None = None
+    cache_control: Raw | None = None
+
+
+class _Turn(Struct, gc=False):
     role: Literal["user", "assistant"]
     content: list[Any]
 
 
-class _Body(Struct, omit_defaults=True):
+class _Body(Struct, omit_defaults=True, gc=False):
     model: str
     max_tokens: int
     messages: list[_Turn]
@@ -86,13 +118,18 @@ def encode(request: Request, default_max_tokens: int) -> Encoded:
     if request.thinking is not None:
         _think(body, request, request.thinking, dropped)
     if request.tools:
-        body.tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None
-        body.tool_choice = _encoded_choice(request) if body.tools else None
+        tools: list[Any] = []
+        for tool in request.tools:
+            if (declared := _encoded_tool(tool)) is not None:
+                tools.append(declared)
+        if tools:
+            body.tools, body.tool_choice = tools, _encoded_choice(request)
     if request.stop:
         body.stop_sequences = [text for text in request.stop if text.strip()] or None
         if len(body.stop_sequences or ()) < len(request.stop):
             dropped.add("stop")
-    body.stream = request.stream or None
+    if request.stream:
+        body.stream = True
     if request.response_format is not None:
         _shape(body, request.response_format, dropped)
     if request.user is not None:
@@ -137,10 +174,10 @@ def _split_off_system(messages: Sequence[Message], dropped: set[str]) -> tuple[l
             return texts, messages[index:]
         said: list[Text] = []
         for part in message.parts:
-            if isinstance(part, Text):
+            if type(part) is Text:
                 if part.text and not part.text.isspace():
                     said.append(part)
-            elif isinstance(part, Media):
+            elif type(part) is Media:
                 dropped.add(part.kind)
         if index == len(messages) - 1:
             return texts, messages[index:]
@@ -163,20 +200,21 @@ def _turns(messages: Iterable[Message], dropped: set[str]) -> list[_Turn]:
     https://docs.anthropic.com/en/docs/build-with-claude/vision
     """
     turns: list[_Turn] = []
+    turn: _Turn | None = None  # the last of them
     mixed = False  # some result follows something else
     for message in messages:
         role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
-        last = turns[-1] if turns and turns[-1].role == role else None
-        blocks: list[Any] = [] if last is None else last.content
+        blocks: list[Any] = turn.content if turn is not None and turn.role == role else []
         for part in message.parts:
-            if isinstance(part, Media) and role == "assistant":
+            if type(part) is Media and role == "assistant":
                 dropped.add(part.kind)
             elif (block := encoded_block(part)) is not None:
-                if isinstance(part, ToolResult) and blocks and not _is_result(blocks[-1]):
+                if type(block) is _Given and blocks and type(blocks[-1]) is not _Given:
                     mixed = True
                 blocks.append(block)
-        if last is None and blocks:
-            turns.append(_Turn(role, blocks))
+        if blocks and (turn is None or turn.role != role):
+            turn = _Turn(role, blocks)
+            turns.append(turn)
     if mixed:
         for turn in turns:
             if turn.role == "user":
@@ -186,44 +224,35 @@ def _turns(messages: Iterable[Message], dropped: set[str]) -> list[_Turn]:
 
 
 def _is_result(block: Any) -> bool:
-    return isinstance(block, dict) and block["type"] == "tool_result"
+    return type(block) is _Given
 
 
 def _without_trailing_space(turns: list[_Turn]) -> None:
     """An answer that the model shall go on with may not end in white space."""
     if turns and turns[-1].role == "assistant":
         last = turns[-1].content[-1]
-        if isinstance(last, dict) and last["type"] == "text":
-            last["text"] = last["text"].rstrip()
+        if type(last) is _Said:
+            last.text = last.text.rstrip()
 
 
 def encoded_block(part: Part) -> Any:
     """A content block, None where there is nothing to say in this format."""
-    if isinstance(part, Text):
+    # `isinstance` that says no asks the class's own class first, which takes as much as making a block.
+    if type(part) is Text:
         if not part.text or part.text.isspace():  # Anthropic refuses blocks without words
             return None
         whole = _fields_beside(part.extra).get(SEARCH_RESULT) if part.extra is not None else None
         if whole is not None:
             return whole
-        block: dict[str, Any] = {"type": "text", "text": part.text}
-        own = anthropic_citations.own(part.citations) if part.citations else None
-        if own:
-            block["citations"] = own
-        return block if part.cache is None else _marked(block, part.cache)
-    if isinstance(part, ToolUse):
-        used = {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part)}
-        return used if part.cache is None else _marked(used, part.cache)
-    if isinstance(part, ToolResult):
-        told: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.id)}
+        return _Said(part.text, anthropic_citations.own(part.citations) or None if part.citations else None, part.cache)
+    if type(part) is ToolUse:
+        return _Used(_id(part.id), part.name, _input(part), part.cache)
+    if type(part) is ToolResult:
         blocks: list[Any] = []
         for piece in part.content:
             if (inner := encoded_block(piece)) is not None:
                 blocks.append(inner)
-        if blocks:
-            told["content"] = blocks
-        if part.is_error:
-            told["is_error"] = True
-        return told if part.cache is None else _marked(told, part.cache)
+        return _Given(_id(part.id), blocks or None, part.is_error or None, part.cache)
     if isinstance(part, Reasoning):
         if part.protocol != NAME:
             return None
@@ -233,7 +262,7 @@ def encoded_block(part: Part) -> Any:
         return signed if part.signature else None
     if isinstance(part, Media):
         return _encoded_media(part)
-    return part.raw if part.protocol == NAME else None
+    return part.raw if isinstance(part, Opaque) and part.protocol == NAME else None
 
 
 def _marked(block: dict[str, Any], cache: Raw | None) -> dict[str, Any]:
@@ -300,11 +329,11 @@ def _text_of(document: Media) -> str:
 
 
 def _encoded_tool(tool: Tool | Opaque) -> Any:
-    if isinstance(tool, Opaque):
-        return tool.raw if tool.protocol == NAME else None
-    told: dict[str, Any] = {"name": tool.name}
-    if tool.extra is not None:
-        told |= _fields_beside(tool.extra)
+    if type(tool) is not Tool:
+        return tool.raw if isinstance(tool, Opaque) and tool.protocol == NAME else None
+    if tool.extra is None:
+        return _Declared(tool.name, tool.description, _schema(tool), tool.strict or None, tool.cache)
+    told: dict[str, Any] = {"name": tool.name, **_fields_beside(tool.extra)}
     if tool.description is not None:
         told["description"] = tool.description
     told["input_schema"] = _schema(tool)

@@ -5,7 +5,6 @@ servers share.
 """
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -39,9 +38,49 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 
 
-class _Body(Struct, omit_defaults=True):
+class _Message(Struct, omit_defaults=True, gc=False):
+    role: str
+    content: Any  # a text, parts, or null
+    name: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[Any] | None = None
+    tool_calls: list[Any] | None = None
+    annotations: list[Raw] | None = None
+
+
+class _Result(Struct, gc=False, tag_field="role", tag="tool"):
+    """What a tool gave."""
+
+    tool_call_id: str
+    content: str
+
+
+class _Arguments(Struct, gc=False):
+    name: str
+    arguments: str
+
+
+class _Call(Struct, gc=False):
+    id: str
+    type: str
+    function: _Arguments
+
+
+class _Declaration(Struct, omit_defaults=True, gc=False):
+    name: str
+    description: str | None = None
+    parameters: Raw | None = None
+    strict: bool | None = None
+
+
+class _Tool(Struct, gc=False, tag_field="type", tag="function"):
+    function: _Declaration
+
+
+class _Body(Struct, omit_defaults=True, gc=False):
     model: str
-    messages: list[dict[str, Any]]
+    messages: list[Any]
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -69,9 +108,14 @@ _SAYS = frozenset(
 def encode(request: Request) -> Encoded:
     """The body that asks for `request`. What only another format knows is left out."""
     dropped = unsaid(request, NAME, _SAYS)
-    messages: list[dict[str, Any]] = []
+    messages: list[Any] = []
     for message in request.messages:
-        messages += _encoded(message, dropped)
+        parts = message.parts
+        # Here, so that it costs no call: most are one text of a user.
+        if message.role == "user" and len(parts) == 1 and type(parts[0]) is Text:
+            messages.append(_Message("user", parts[0].text, message.name))
+        else:
+            messages += _encoded(message, dropped)
     if not messages:
         raise nothing_left()
     body = _Body(
@@ -79,9 +123,14 @@ def encode(request: Request) -> Encoded:
         request.presence_penalty, request.seed, request.user,
     )  # fmt: skip
     if request.tools:
-        body.tools = [tool for tool in map(_encoded_tool, request.tools) if tool is not None] or None
-        if body.tools:
-            body.tool_choice = _encoded_choice(request.tool_choice)
+        tools: list[Any] = []
+        for tool in request.tools:
+            if (declared := _encoded_tool(tool)) is not None:
+                tools.append(declared)
+        if tools:
+            body.tools = tools
+            if request.tool_choice is not None:
+                body.tool_choice = _encoded_choice(request.tool_choice)
             body.parallel_tool_calls = request.parallel_tool_calls
     if request.stop:
         body.stop = request.stop
@@ -145,33 +194,33 @@ def _is_the_models(wish: Thinking | None) -> bool:
     return wish is None or (wish.enabled and wish.effort is None and wish.budget_tokens is None)
 
 
-def _encoded(message: Message, dropped: set[str]) -> Iterable[dict[str, Any]]:
+def _encoded(message: Message, dropped: set[str]) -> Iterable[Any]:
     """An assistant says words and calls only; kinds of what else it made are `dropped`."""
     parts = message.parts
     if message.role == "tool":
         return _encoded_results(parts)
     if message.role == "assistant":
         return _encoded_assistant(message, dropped)
-    if len(parts) == 1 and isinstance(parts[0], Text):  # as nearly all are
-        return (_named({"role": message.role, "content": parts[0].text}, message.name),)
+    if len(parts) == 1 and type(parts[0]) is Text:  # as nearly all are
+        return (_Message(message.role, parts[0].text, message.name),)
     # Results may share a user message with words: they answer the assistant's turn, so they come first.
     results = [part for part in parts if isinstance(part, ToolResult)]
     told = _encoded_results(results)
     content = _encoded_content(part for part in parts if not isinstance(part, ToolResult))
     if content or not results:
-        told.append(_named({"role": message.role, "content": content}, message.name))
+        told.append(_Message(message.role, content, message.name))
     return told
 
 
-def _encoded_results(parts: Iterable[Part]) -> list[dict[str, Any]]:
+def _encoded_results(parts: Iterable[Part]) -> list[Any]:
     """A tool's message holds only text, so that what else it gave follows as the user's."""
-    told: list[dict[str, Any]] = []
+    told: list[Any] = []
     shown: list[Part] = []
     for part in parts:
-        if not isinstance(part, ToolResult):
+        if type(part) is not ToolResult:
             continue
         pieces = part.content
-        if len(pieces) == 1 and isinstance(pieces[0], Text):  # as nearly all are
+        if len(pieces) == 1 and type(pieces[0]) is Text:  # as nearly all are
             text = pieces[0].text
         else:
             text = "\n".join([piece.text for piece in pieces if isinstance(piece, Text)])
@@ -179,14 +228,15 @@ def _encoded_results(parts: Iterable[Part]) -> list[dict[str, Any]]:
             if media:
                 text = text or "The result follows in the next message."
                 shown += media
-        told.append({"role": "tool", "tool_call_id": part.id, "content": text})
+        told.append(_Result(part.id, text))
     if shown:
-        told.append({"role": "user", "content": _encoded_content(shown)})
+        told.append(_Message("user", _encoded_content(shown)))
     return told
 
 
-def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str, Any]]:
+def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[Any]:
     texts: list[Text] = []
+    cites = False
     refusal = ""
     thought = ""
     sealed: list[Reasoning] = []  # another provider's signature would be refused; our own: this one knows the field
@@ -194,13 +244,18 @@ def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str
     blocks: list[Raw] = []  # of its content, that only this format knows
     fields: dict[str, Raw] = {}  # of its own
     for part in message.parts:
-        if isinstance(part, Text):
+        if type(part) is Text:
             if part.refusal:
                 refusal += part.text
             else:
                 texts.append(part)
-        elif isinstance(part, ToolUse):
-            calls.append(openai_calls.encoded_call(part))
+                if part.citations:
+                    cites = True
+        elif type(part) is ToolUse:
+            if part.extra is None:
+                calls.append(_Call(part.id, "function", _Arguments(part.name, part.arguments)))
+            else:
+                calls.append(openai_calls.encoded_call(part))
         elif isinstance(part, Reasoning):
             if part.protocol is None:
                 thought += part.text
@@ -217,27 +272,25 @@ def _encoded_assistant(message: Message, dropped: set[str]) -> Iterable[dict[str
     content = texts[0].text if len(texts) == 1 else "".join([text.text for text in texts])
     if not (content or refusal or calls or thought or sealed or blocks or fields):
         return ()
-    told = _named({"role": "assistant", "content": content or None, **fields}, message.name)
+    told = _Message("assistant", content or None, message.name)
     if blocks:
-        told["content"] = [*([{"type": "text", "text": content}] if content else []), *blocks]
+        told.content = [*([{"type": "text", "text": content}] if content else []), *blocks]
     if refusal:
-        told["refusal"] = refusal
+        told.refusal = refusal
     if thought:
-        told["reasoning_content"] = thought
+        told.reasoning_content = thought
     if sealed:
-        told["reasoning_details"] = [encoded_thought(part, index) for index, part in enumerate(sealed)]
+        told.reasoning_details = [encoded_thought(part, index) for index, part in enumerate(sealed)]
     if calls:
-        told["tool_calls"] = calls
-    if any(map(_citations, texts)) and (annotations := openai_citations.own(texts)):
-        told["annotations"] = annotations
-    return (told,)
-
-
-_citations = attrgetter("citations")
-
-
-def _named(told: dict[str, Any], name: str | None) -> dict[str, Any]:
-    return told if name is None else {**told, "name": name}
+        told.tool_calls = calls
+    if cites:
+        told.annotations = openai_citations.own(texts) or None
+    if not fields:
+        return (told,)
+    further = {name: value for name, value in structs.asdict(told).items() if value is not None and name != "role"}
+    if not blocks:
+        further.pop("content", None)
+    return ({"role": "assistant", "content": content or None, **fields, **further},)
 
 
 def _encoded_content(parts: Iterable[Part]) -> str | list[Any]:
@@ -293,16 +346,9 @@ def _audio_format(mime: str | None) -> str:
 
 
 def _encoded_tool(tool: Tool | Opaque) -> Any:
-    if isinstance(tool, Opaque):
-        return tool.raw if tool.protocol == NAME else None
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        function["description"] = tool.description
-    if tool.schema is not None:
-        function["parameters"] = tool.schema
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return {"type": "function", "function": function}
+    if type(tool) is Tool:
+        return _Tool(_Declaration(tool.name, tool.description, tool.schema, tool.strict))
+    return tool.raw if isinstance(tool, Opaque) and tool.protocol == NAME else None
 
 
 def _encoded_choice(choice: ToolChoice | None) -> Any:
