@@ -33,7 +33,7 @@ from fairlead.errors import FairleadError, UpstreamBroken
 from fairlead.protocols import counting, sse
 from fairlead.protocols.codecs import anthropic_carried, anthropic_citations, anthropic_errors
 from fairlead.protocols.codecs.anthropic_asking import encoded_block, input_of
-from fairlead.protocols.codecs.anthropic_request import NAME, Block, part_of
+from fairlead.protocols.codecs.anthropic_request import NAME, Block, arguments_of, part_of
 from fairlead.protocols.envelope import NULL, given
 
 _REASONS: dict[str, FinishReason] = {
@@ -54,16 +54,16 @@ _VALUE_TIMES = 24  # as many as bytes of JSON that is not only texts: `{}` takes
 _EVENT_BYTES = 300  # beside what is told by an event that waits
 
 
-class _Creation(Struct):
+class _Creation(Struct, gc=False):
     ephemeral_5m_input_tokens: int
     ephemeral_1h_input_tokens: int
 
 
-class _OutputDetails(Struct):
+class _OutputDetails(Struct, gc=False):
     thinking_tokens: int
 
 
-class _Usage(Struct):
+class _Usage(Struct, gc=False):
     input_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
@@ -81,7 +81,7 @@ def _encoded_usage(usage: Usage | None) -> _Usage:
     )  # fmt: skip
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """A whole answer, or the one that opens a stream."""
 
     id: str = ""
@@ -94,7 +94,37 @@ class Message(Struct):
     error: Raw = NULL
 
 
-class _Delta(Struct):
+class _Said(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    text: str
+    citations: Raw = NULL
+
+
+class _Thought(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="thinking"):
+    thinking: str
+    signature: str | None = None
+
+
+class _Used(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: Raw = NULL
+    caller: Raw = NULL  # we do not read it: the model itself, if it is not a tool of Anthropic's
+
+
+class _Usual(Struct, gc=False):
+    """A whole answer as most are: its blocks and its usage are read in the same go."""
+
+    content: list[_Said | _Thought | _Used]
+    usage: COUNTING.shape  # type: ignore[name-defined]  # made of a table
+    id: str = ""
+    model: str = ""
+    type: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    error: Raw = NULL
+
+
+class _Delta(Struct, gc=False):
     type: str | None = None
     text: str | None = None
     thinking: str | None = None
@@ -105,7 +135,7 @@ class _Delta(Struct):
     stop_sequence: str | None = None
 
 
-class StreamEvent(Struct):
+class StreamEvent(Struct, gc=False):
     """Any event of a stream, as far as we read it."""
 
     type: str
@@ -118,6 +148,7 @@ class StreamEvent(Struct):
 
 
 _message = msgspec.json.Decoder(Message)
+_usual = msgspec.json.Decoder(_Usual)
 _event = msgspec.json.Decoder(StreamEvent)
 _block = msgspec.json.Decoder(Block)
 
@@ -156,16 +187,34 @@ def reason(told: str | None) -> FinishReason | None:
 
 
 def decode(body: bytes) -> Response:
+    try:
+        message = _usual.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _decoded(body)
+    if message.error is not NULL:
+        return _decoded(body)
+    parts: list[Part] = []
+    for block in message.content:
+        if type(block) is _Said:
+            if block.citations is not NULL and given(block.citations) is not None:
+                return _decoded(body)
+            parts.append(Text(block.text))
+        elif type(block) is _Used:
+            parts.append(ToolUse(block.id, block.name, arguments_of(block.input)))
+        elif type(block) is _Thought:
+            parts.append(Reasoning(block.thinking, block.signature or None, None, NAME))
+    return _response(message, tuple(parts), COUNTING.words(message.usage))
+
+
+def _decoded(body: bytes) -> Response:
+    """The same, more patiently."""
     message = understood(body)
-    return Response(
-        id=message.id,
-        model=message.model,
-        parts=tuple(map(part, message.content or ())),
-        finish_reason=reason(message.stop_reason),
-        usage=COUNTING.usage(message.usage),
-        stop_sequence=message.stop_sequence,
-        raw_reason=message.stop_reason,
-    )
+    return _response(message, tuple(map(part, message.content or ())), COUNTING.usage(message.usage))
+
+
+def _response(message: Message | _Usual, parts: tuple[Part, ...], usage: Usage | None) -> Response:
+    why = message.stop_reason
+    return Response(message.id, message.model, parts, reason(why), usage, 0, message.stop_sequence, why)
 
 
 def part(raw: Raw) -> Part:
@@ -182,7 +231,7 @@ def part(raw: Raw) -> Part:
     return structs.replace(told, protocol=NAME) if isinstance(told, Reasoning) else told
 
 
-class _Told(Struct):
+class _Told(Struct, gc=False):
     id: str
     type: str
     role: str

@@ -80,7 +80,7 @@ def extra_of(part: Part) -> Opaque | None:
 def opened(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """See `carried.opened`."""
     for part in parts:
-        if isinstance(part, Reasoning):
+        if type(part) is Reasoning:
             return carried.opened(parts, _seal)
     return parts
 

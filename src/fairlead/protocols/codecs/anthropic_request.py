@@ -67,10 +67,54 @@ class Block(Struct, gc=False):
     cache_control: Raw = NULL
 
 
-class _Outer(Block):
-    """A content block of which the blocks within are read at once."""
+# Content blocks of which we understand everything, read by their type.
 
-    content: str | list[Block] | dict[str, Raw] | None = None  # type: ignore[assignment]
+
+class _Said(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    text: str
+    citations: Raw = NULL
+    cache_control: Raw = NULL
+
+
+class _Thought(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="thinking"):
+    thinking: str
+    signature: str | None = None
+
+
+class _Sealed(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="redacted_thinking"):
+    data: str
+
+
+class _Used(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="tool_use"):
+    id: str
+    name: str
+    input: Raw = NULL
+    cache_control: Raw = NULL
+    caller: Raw = NULL  # we do not read it: the model itself, if it is not a tool of Anthropic's
+
+
+class _Image(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="image"):
+    source: Source
+    cache_control: Raw = NULL
+
+
+class _Document(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="document"):
+    source: Source
+    title: str | None = None
+    citations: Raw = NULL
+    context: Raw = NULL
+    cache_control: Raw = NULL
+
+
+class _Result(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="tool_result"):
+    tool_use_id: str
+    content: str | list[_Said | _Image | _Document] | None = None
+    is_error: bool | None = None
+    cache_control: Raw = NULL
+
+
+_Shown = _Said | _Image | _Document
+_Known = _Said | _Used | _Result | _Thought | _Sealed | _Image | _Document
 
 
 class _Words(Struct):
@@ -160,7 +204,7 @@ _UNDERSTOOD = _names(_Request)
 PARTLY = {"thinking": _names(_Thinking), "output_config": _names(_Output)}
 _TOOL = _names(_Tool)
 _request = msgspec.json.Decoder(_Request[Raw, Raw])
-_read = msgspec.json.Decoder(_Request[_Outer, _Declared])
+_read = msgspec.json.Decoder(_Request[_Known, _Declared])
 _kind = msgspec.json.Decoder(_Kind)
 _block = msgspec.json.Decoder(Block)
 _search = msgspec.json.Decoder(_Search)
@@ -196,12 +240,16 @@ def _decoded(
             param="thread",
             code=anthropic_errors.NO_THREADS,
         )
+    messages = _messages(told, parts)
+    tools: list[Tool | Opaque] = []
+    if told.tools:
+        for index, one in enumerate(told.tools):
+            tools.append(tool(one, index))
     choice, output = told.tool_choice, told.output_config
     effort = None if output is None else output.effort
     # So many names at once would make a dict: the first are given by their place.
     return Request(
-        told.model, _messages(told, parts),
-        tuple([tool(one, index) for index, one in enumerate(told.tools)]) if told.tools else (),
+        told.model, messages, tuple(tools),
         None if choice is None else _decoded_choice(choice),
         False if choice is not None and choice.disable_parallel_tool_use else None,
         told.max_tokens, told.temperature, told.top_p, told.top_k,
@@ -234,13 +282,17 @@ def _messages(
         if instructions:
             found.append(Message("system", instructions))
     for index, message in enumerate(told.messages):
-        parts = parts_of(message.content, "messages", index)
+        content = message.content
+        if isinstance(content, str):
+            parts: tuple[Part, ...] = (Text(content),) if content else ()
+        else:
+            parts = parts_of(content, "messages", index)
         match message.role:
             case "user":
                 results: list[Part] = []
                 others: list[Part] = []
                 for part in parts:
-                    (results if isinstance(part, ToolResult) else others).append(part)
+                    (results if type(part) is ToolResult else others).append(part)
                 if results:
                     found.append(Message("tool", tuple(results)))
                 if others or not results:
@@ -255,41 +307,67 @@ def _messages(
     return tuple(found)
 
 
-def _known(content: str | list[_Outer], place: str, index: int) -> tuple[Part, ...]:
+def _known(content: str | list[_Known], place: str, index: int) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),) if content else ()
     parts: list[Part] = []
     for block in content:
-        parts.append(_result(block) if block.type == "tool_result" else _part(block, _BLOCKS))
+        if type(block) is _Said and block.citations is NULL:
+            parts.append(Text(block.text, None if block.cache_control is NULL else given(block.cache_control)))
+        elif type(block) is _Used:
+            cache = None if block.cache_control is NULL else given(block.cache_control)
+            parts.append(ToolUse(block.id, block.name, arguments_of(block.input), cache))
+        elif type(block) is _Result:
+            parts.append(_result(block))
+        elif type(block) is _Thought:
+            signature = block.signature or None
+            parts.append(Reasoning(block.thinking, signature, None, NAME if signature else None))
+        elif isinstance(block, _Sealed):
+            parts.append(Reasoning(encrypted=block.data, protocol=NAME))
+        else:
+            parts.append(_shown(block))  # type: ignore[arg-type]  # all others were asked for
     return tuple(parts)
 
 
-def _part(block: Block, understood: frozenset[str]) -> Part:
-    if block.type == "text" and block.text is not None and block.citations is NULL:
-        return Text(block.text, None if block.cache_control is NULL else given(block.cache_control))
-    part = part_of(block, NULL) if block.type in understood else None
-    if part is None or isinstance(part, Opaque):
-        raise _Unread
-    return part
-
-
-def _result(block: _Outer) -> ToolResult:
-    content = block.content or ()
-    if block.tool_use_id is None or isinstance(content, dict):
-        raise _Unread
+def _result(block: _Result) -> ToolResult:
+    content = block.content
     parts: list[Part] = []
     if isinstance(content, str):
-        parts.append(Text(content))
-    else:
+        if content:
+            parts.append(Text(content))
+    elif content:
         for one in content:
-            parts.append(_part(one, _RESULT_BLOCKS))
-    return ToolResult(block.tool_use_id, tuple(parts), block.is_error is True, given(block.cache_control))
+            if type(one) is _Said and one.citations is NULL and one.cache_control is NULL:
+                parts.append(Text(one.text))
+            else:
+                parts.append(_shown(one))
+    cache = None if block.cache_control is NULL else given(block.cache_control)
+    return ToolResult(block.tool_use_id, tuple(parts), block.is_error is True, cache)
+
+
+def _shown(block: _Shown) -> Part:
+    if isinstance(block, _Said):
+        return Text(block.text, given(block.cache_control), anthropic_citations.decode(block.citations))
+    if isinstance(block, _Image):
+        found = _media(Block("image", source=block.source, cache_control=block.cache_control), NULL)
+    else:
+        found = _media(
+            Block(
+                "document", source=block.source, title=block.title, citations=block.citations, context=block.context,
+                cache_control=block.cache_control,
+            ),
+            NULL,
+        )  # fmt: skip
+    if isinstance(found, Opaque):
+        raise _Unread
+    return found
 
 
 def _known_tool(tool: _Tool, index: int) -> Tool:
-    if tool.type not in (None, "custom") or not tool.name:
+    if not tool.name or (tool.type is not None and tool.type != "custom"):
         raise _Unread
-    return _tool_of(tool, tool.name, None)
+    cache = None if tool.cache_control is NULL else given(tool.cache_control)
+    return Tool(tool.name, tool.description, given(tool.input_schema), tool.strict, cache)
 
 
 def _tool_of(tool: _Tool, name: str, extra: Opaque | None) -> Tool:
@@ -344,7 +422,7 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
         case "redacted_thinking" if block.data is not None:
             return Reasoning(encrypted=block.data, protocol=NAME)
         case "tool_use" if block.id is not None and block.name is not None:
-            return ToolUse(block.id, block.name, _arguments(block.input), given(block.cache_control))
+            return ToolUse(block.id, block.name, arguments_of(block.input), given(block.cache_control))
         case "tool_result" if block.tool_use_id is not None:
             content = tuple(_content(block.content, f"{place}.content", _RESULT_BLOCKS))
             return ToolResult(block.tool_use_id, content, bool(block.is_error), given(block.cache_control))
@@ -361,7 +439,8 @@ def part_of(block: Block, raw: Raw, place: str = "") -> Part:
     return Opaque(NAME, raw)
 
 
-def _arguments(raw: Raw) -> str:
+def arguments_of(raw: Raw) -> str:
+    """A call's input as JSON text."""
     told = given(raw)
     return "{}" if told is None else str(told, "utf-8", "replace")
 

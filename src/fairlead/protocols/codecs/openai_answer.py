@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct
 
 from fairlead.chat import (
     Citation,
@@ -27,6 +27,7 @@ from fairlead.chat import (
 from fairlead.errors import InvalidRequest, UpstreamBroken
 from fairlead.protocols.codecs import openai_calls, openai_citations, openai_errors, openai_images, openai_usage
 from fairlead.protocols.codecs.openai_thoughts import encoded_seal, encoded_thought, thoughts
+from fairlead.protocols.counting import COUNTING
 from fairlead.protocols.envelope import NULL, given
 
 _REASONS: dict[str, FinishReason] = {
@@ -38,15 +39,16 @@ _TOLD: dict[FinishReason | None, str] = {
     "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter", "refusal": "content_filter",
 }  # fmt: skip
 _ERROR = Raw(b'"error"')
+_COUNTED = COUNTING["openai-chat"]
 _encode = msgspec.json.Encoder().encode
 
 
-class Function(Struct):
+class Function(Struct, gc=False):
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
-class ToldCall(Struct):
+class ToldCall(Struct, gc=False):
     index: int | None = None
     id: str | None = None
     type: str | None = None
@@ -54,7 +56,7 @@ class ToldCall(Struct):
     extra_content: Raw = NULL
 
 
-class Said(Struct):
+class Said(Struct, gc=False):
     """A message, or what a delta adds to it."""
 
     role: str | None = None
@@ -69,7 +71,7 @@ class Said(Struct):
     images: Raw = NULL
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     index: int | None = None
     message: Said | None = None
     delta: Said | None = None
@@ -77,11 +79,11 @@ class _Choice(Struct):
     usage: Raw = NULL
 
 
-class _Vendor(Struct):
+class _Vendor(Struct, gc=False):
     usage: Raw = NULL
 
 
-class Answer(Struct):
+class Answer(Struct, gc=False):
     """A whole answer, or a chunk of one."""
 
     id: str | None = None
@@ -96,7 +98,23 @@ class Answer(Struct):
     error: Raw = NULL
 
 
+class _Usual(Struct, gc=False):
+    """A whole answer of one choice, which tells its usage as most do: that is read in the same go."""
+
+    choices: tuple[_Choice]
+    usage: _COUNTED.shape  # type: ignore[name-defined]  # made of a table
+    id: str | None = None
+    object: Raw = NULL
+    model: str | None = None
+    created: float | None = None
+    x_groq: _Vendor | None = None
+    citations: Raw = NULL
+    search_results: Raw = NULL
+    error: Raw = NULL
+
+
 _answer = msgspec.json.Decoder(Answer)
+_usual = msgspec.json.Decoder(_Usual)
 
 
 def understood(payload: bytes, what: str) -> Answer:
@@ -128,6 +146,23 @@ def usage_of(answer: Answer) -> Usage | None:
 
 def decode(body: bytes) -> Response:
     """Raises UpstreamBroken where `body` is no answer, another UpstreamError where it tells one."""
+    try:
+        usual = _usual.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _decoded(body)
+    choice, usage = usual.choices[0], _COUNTED.words(usual.usage)
+    if (
+        usage is None
+        or choice.message is None
+        or usual.error is not NULL
+        or (len(usual.object) == len(_ERROR) and usual.object == _ERROR)
+    ):
+        return _decoded(body)
+    return _response(usual, choice, choice.message, usage)
+
+
+def _decoded(body: bytes) -> Response:
+    """The same, more patiently."""
     answer = understood(body, "its answer")
     choice = answer.choices[0] if answer.choices else _Choice()
     message = choice.message
@@ -135,15 +170,18 @@ def decode(body: bytes) -> Response:
         if not choice.finish_reason:
             raise UpstreamBroken("its answer has no choices")
         message = Said()  # Azure's filter leaves only the reason
+    return _response(answer, choice, message, usage_of(answer))
+
+
+def _response(answer: Answer | _Usual, choice: _Choice, message: Said, usage: Usage | None) -> Response:
+    sources: tuple[Citation, ...] = ()
+    if answer.citations is not NULL:
+        sources = openai_citations.sources(answer.citations, answer.search_results)
+    reason = choice.finish_reason
     return Response(
-        id=answer.id or "",
-        model=answer.model or "",
-        parts=tuple(_said(message, openai_citations.sources(answer.citations, answer.search_results))),
-        finish_reason=reason_of(choice.finish_reason, refused=bool(message.refusal)),
-        usage=usage_of(answer),
-        created=int(answer.created or 0),
-        raw_reason=choice.finish_reason,
-    )
+        answer.id or "", answer.model or "", _said(message, sources), reason_of(reason, refused=bool(message.refusal)),
+        usage, int(answer.created or 0), None, reason,
+    )  # fmt: skip
 
 
 def reason_of(told: str | None, *, refused: bool) -> FinishReason | None:
@@ -152,23 +190,30 @@ def reason_of(told: str | None, *, refused: bool) -> FinishReason | None:
     return _REASONS.get(told, "stop") if told else None
 
 
-def _said(message: Said, sources: tuple[Citation, ...]) -> Iterator[Part]:
+def _said(message: Said, sources: tuple[Citation, ...]) -> tuple[Part, ...]:
+    parts: list[Part] = []
     if message.reasoning_details or message.reasoning_content or message.reasoning:
-        yield from _thoughts(message)
-    thought = thought_in(message.content)
-    if thought:
-        yield Reasoning(thought)
-    text = text_of(message.content)
-    citations = openai_citations.decode(message.annotations)
-    if text or citations:
-        yield Text(text, citations=citations or sources)
+        parts += _thoughts(message)
+    content = message.content
+    if isinstance(content, list):
+        thought = thought_in(content)
+        if thought:
+            parts.append(Reasoning(thought))
+        content = text_of(content)
+    citations = () if message.annotations is NULL else openai_citations.decode(message.annotations)
+    if content or citations:
+        parts.append(Text(content or "", None, citations or sources))
     if message.refusal:
-        yield Text(message.refusal, refusal=True)
-    yield from openai_images.decode(message.images)
-    for call in message.tool_calls or ():
-        yield structs.replace(_tool_use(call.id, call.function), extra=openai_calls.decode(call.extra_content))
+        parts.append(Text(message.refusal, refusal=True))
+    if message.images is not NULL:
+        parts += openai_images.decode(message.images)
+    if message.tool_calls:
+        for call in message.tool_calls:
+            extra = None if call.extra_content is NULL else openai_calls.decode(call.extra_content)
+            parts.append(_tool_use(call.id, call.function, extra))
     if message.function_call is not None and message.function_call.name:
-        yield _tool_use(None, message.function_call)
+        parts.append(_tool_use(None, message.function_call))
+    return tuple(parts)
 
 
 def _thoughts(message: Said) -> Iterator[Reasoning]:
@@ -178,10 +223,10 @@ def _thoughts(message: Said) -> Iterator[Reasoning]:
         yield from thoughts(None, message.reasoning_content or message.reasoning)
 
 
-def _tool_use(id: str | None, function: Function | None) -> ToolUse:
+def _tool_use(id: str | None, function: Function | None, extra: Opaque | None = None) -> ToolUse:
     if function is None or not function.name:
         raise UpstreamBroken("it called a tool without a name")
-    return ToolUse(id or new_call_id(), function.name, arguments_of(function.arguments) or "{}")
+    return ToolUse(id or new_call_id(), function.name, arguments_of(function.arguments) or "{}", None, extra)
 
 
 def arguments_of(told: str | dict[str, Any] | None) -> str:
