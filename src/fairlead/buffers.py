@@ -75,7 +75,9 @@ def _objects(request: Request) -> int:
     for message in request.messages:
         found += len(message.parts)
         if message.role == "tool":
-            found += sum([len(part.content) for part in message.parts if isinstance(part, ToolResult)])
+            for part in message.parts:
+                if type(part) is ToolResult:
+                    found += len(part.content)
     return found
 
 

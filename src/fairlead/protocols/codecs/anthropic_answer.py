@@ -257,13 +257,13 @@ def _blocks(response: Response) -> list[Any]:
     blocks: list[Any] = []
     for part in response.parts:
         block = _shown(part)
-        if block is None or (isinstance(part, Text) and not part.text):
+        if block is None or (type(part) is Text and not part.text):
             continue
-        if isinstance(part, Text | ToolUse) and part.extra is not None:
+        if (type(part) is Text or type(part) is ToolUse) and part.extra is not None:
             carried = anthropic_carried.beside(part.extra)
             if carried is not None:
                 blocks.append(carried)
-        if isinstance(part, ToolUse):
+        if type(part) is ToolUse:
             block["input"] = _input(part, cut=response.finish_reason == "length")
         blocks.append(block)
     return blocks
@@ -277,16 +277,16 @@ def _is_shown(thought: Reasoning) -> bool:
 def _shown(part: Part) -> Any:
     """A block for a client, of a tool without its input; None if it is another format's. A thought without a signature
     of this format is shown, but proves nothing to Anthropic."""
-    if isinstance(part, Reasoning) and _is_shown(part):
-        signature = anthropic_carried.signature(part, part.signature)
-        return {"type": "thinking", "thinking": part.text, "signature": signature}
-    if isinstance(part, Text):
+    if type(part) is Text:
         citations: list[Any] = []
         if part.citations:
             citations = [told for told in map(anthropic_citations.encode, part.citations) if told is not None]
         return {"type": "text", "text": part.text, "citations": citations or None}
-    if isinstance(part, ToolUse):
+    if type(part) is ToolUse:
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
+    if isinstance(part, Reasoning) and _is_shown(part):
+        signature = anthropic_carried.signature(part, part.signature)
+        return {"type": "thinking", "thinking": part.text, "signature": signature}
     if isinstance(part, Media):
         return anthropic_carried.upload(part)
     return encoded_block(part)

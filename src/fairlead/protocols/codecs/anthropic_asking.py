@@ -200,21 +200,22 @@ def _turns(messages: Iterable[Message], dropped: set[str]) -> list[_Turn]:
     https://docs.anthropic.com/en/docs/build-with-claude/vision
     """
     turns: list[_Turn] = []
-    turn: _Turn | None = None  # the last of them
+    last: list[Any] = []  # what the last of them says
+    turn_of = None  # whose it is
     mixed = False  # some result follows something else
     for message in messages:
         role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
-        blocks: list[Any] = turn.content if turn is not None and turn.role == role else []
+        blocks: list[Any] = last if role == turn_of else []
         for part in message.parts:
-            if type(part) is Media and role == "assistant":
+            if role == "assistant" and type(part) is Media:
                 dropped.add(part.kind)
             elif (block := encoded_block(part)) is not None:
-                if type(block) is _Given and blocks and type(blocks[-1]) is not _Given:
+                if blocks and type(block) is _Given and type(blocks[-1]) is not _Given:
                     mixed = True
                 blocks.append(block)
-        if blocks and (turn is None or turn.role != role):
-            turn = _Turn(role, blocks)
-            turns.append(turn)
+        if blocks and role != turn_of:
+            turns.append(_Turn(role, blocks))
+            last, turn_of = blocks, role
     if mixed:
         for turn in turns:
             if turn.role == "user":

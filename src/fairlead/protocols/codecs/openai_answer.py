@@ -259,7 +259,7 @@ def new_call_id() -> str:
     return f"call_{os.urandom(12).hex()}"
 
 
-class _ToldMessage(Struct, omit_defaults=True):
+class _ToldMessage(Struct, omit_defaults=True, gc=False):
     role: str
     content: str | None
     refusal: str | None
@@ -270,14 +270,14 @@ class _ToldMessage(Struct, omit_defaults=True):
     tool_calls: list[Any] | None = None
 
 
-class _ToldChoice(Struct):
+class _ToldChoice(Struct, gc=False):
     index: int
     message: _ToldMessage
     logprobs: None
     finish_reason: str
 
 
-class _Told(Struct, omit_defaults=True):
+class _Told(Struct, omit_defaults=True, gc=False):
     id: str
     object: str
     created: int

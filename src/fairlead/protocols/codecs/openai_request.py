@@ -230,7 +230,7 @@ def _decoded(fields: dict[str, Raw], told: _Request[Any, Any, Any]) -> Request:
         stream=told.stream is True,
         include_usage=usage is not None and usage.include_usage is True,
         response_format=None if told.response_format is None else _format(told.response_format),
-        thinking=_thinking(told),
+        thinking=None if told.reasoning is None and told.reasoning_effort is None else _thinking(told),
         user=told.user,
         service_tier=told.service_tier,
         extra=_extra(fields, told, choice),
@@ -263,7 +263,10 @@ def _messages(messages: list[_Message[Any, Any]]) -> tuple[Message, ...]:
             results = []
         match role:
             case "user" | "system" | "developer":
-                found.append(Message(role, _words(message.content, index), message.name))
+                content = message.content
+                # Here, so that it costs no call: most are one text.
+                words = (Text(content),) if content and isinstance(content, str) else _words(content, index)
+                found.append(Message(role, words, message.name))
             case "assistant":
                 found.append(Message("assistant", _said(message, index), message.name))
             case _:
@@ -280,7 +283,8 @@ def _result(message: _Message[Any, Any], index: int) -> ToolResult:
     if not id:
         place = f"messages[{index}].tool_call_id"
         raise InvalidRequest(f"'{place}' is missing: it names the call it answers.", param=place)
-    return ToolResult(id, _words(message.content, index))
+    content = message.content
+    return ToolResult(id, (Text(content),) if content and isinstance(content, str) else _words(content, index))
 
 
 def _said(message: _Message[Any, Any], index: int) -> tuple[Part, ...]:
@@ -289,7 +293,11 @@ def _said(message: _Message[Any, Any], index: int) -> tuple[Part, ...]:
     parts: list[Part] = []
     if thought or message.reasoning_details:
         parts += thoughts(message.reasoning_details, thought, f"messages[{index}]")
-    said = _content(message.content, index)
+    content = message.content
+    if content and isinstance(content, str):
+        said: tuple[Part, ...] = (Text(content),)
+    else:
+        said = _content(content, index)
     if message.refusal:
         said = (*said, Text(message.refusal, refusal=True))
     parts += said if message.annotations is NULL else _with_citations(said, message.annotations)
@@ -297,8 +305,9 @@ def _said(message: _Message[Any, Any], index: int) -> tuple[Part, ...]:
         parts += [part for part in openai_images.decode(message.images) if isinstance(part, Media)]
     if message.audio is not NULL and bytes(message.audio)[:1] == b"{":
         parts.append(Opaque(NAME, Raw(b'{"audio":%b}' % bytes(message.audio))))
-    for number, told in enumerate(message.tool_calls or ()):
-        parts.append(_tool_use(told, index, number))
+    if message.tool_calls:
+        for number, told in enumerate(message.tool_calls):
+            parts.append(_tool_use(told, index, number))
     if message.function_call is not None:
         called = message.function_call
         parts.append(ToolUse(called.name, called.name, called.arguments or "{}"))
@@ -380,14 +389,15 @@ def _tools(told: _Request[Any, Any, Any]) -> tuple[tuple[Tool | Opaque, ...], To
     tools: list[Tool | Opaque] = []
     for index, one in enumerate(told.tools or ()):
         tool: _Tool = one if isinstance(one, _Tool) else typed(one, _tool, f"tools[{index}]")
-        if tool.function is not None:
-            tools.append(_declared(tool.function, given(tool.cache_control)))
+        function = tool.function
+        if function is not None:
+            tools.append(_declared(function, None if tool.cache_control is NULL else given(tool.cache_control)))
         elif tool.type != "function":
             tools.append(Opaque(NAME, _raw(one)))
         else:
             raise InvalidRequest(f"'tools[{index}].function' is missing.", param=f"tools[{index}].function")
-    for function in told.functions or ():
-        tools.append(_declared(function, None))
+    for one in told.functions or ():
+        tools.append(_declared(one, None))
     choice = told.tool_choice if told.tool_choice is not None else told.function_call
     if isinstance(choice, _Choice) and choice.allowed_tools is not None:
         return _only(tools, choice.allowed_tools)

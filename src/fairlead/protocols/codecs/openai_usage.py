@@ -8,14 +8,14 @@ from fairlead.protocols.counting import COUNTING
 decode = COUNTING["openai-chat"].usage  # (Raw) → Usage | None; completions are counted alike
 
 
-class _Prompt(Struct):
+class _Prompt(Struct, gc=False):
     cached_tokens: int
     audio_tokens: int
     cache_write_tokens: int | UnsetType = UNSET
     image_tokens: int | UnsetType = UNSET
 
 
-class _Completion(Struct):
+class _Completion(Struct, gc=False):
     reasoning_tokens: int
     audio_tokens: int
     accepted_prediction_tokens: int = 0
@@ -23,7 +23,7 @@ class _Completion(Struct):
     image_tokens: int | UnsetType = UNSET
 
 
-class Told(Struct):
+class Told(Struct, gc=False):
     """Usage as it is told."""
 
     prompt_tokens: int
