@@ -69,7 +69,7 @@ def unsaid(request: Request, protocol: str, says: frozenset[str]) -> set[str]:
             elif type(part) is ToolUse:
                 if part.cache is None and part.extra is None:
                     continue
-            elif isinstance(part, Opaque) and part.protocol != protocol:
+            elif type(part) is Opaque and part.protocol != protocol:
                 _refuse_words(part, message.role)
             if not is_plain(part):
                 found.update(of_part(part, protocol, says))

@@ -399,7 +399,7 @@ def _tools(told: _Request[Any, Any, Any]) -> tuple[tuple[Tool | Opaque, ...], To
     for one in told.functions or ():
         tools.append(_declared(one, None))
     choice = told.tool_choice if told.tool_choice is not None else told.function_call
-    if isinstance(choice, _Choice) and choice.allowed_tools is not None:
+    if choice is not None and isinstance(choice, _Choice) and choice.allowed_tools is not None:
         return _only(tools, choice.allowed_tools)
     return tuple(tools), None if choice is None else _tool_choice(choice)
 
