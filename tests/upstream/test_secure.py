@@ -116,6 +116,13 @@ async def test_however_the_bytes_come(pool, authority, ca_file, newest, size):
         assert server.connections == 1
 
 
+async def test_the_rest_of_a_record_may_be_less_than_its_text(pool, authority, ca_file):
+    script = serving(Tls(authority), lambda tls: tls.spelt(ok(b"z" * 16_000)), size=10_000, times=3)
+    async with to(script) as server:
+        for _ in range(3):
+            assert (await asked(pool, asking(url(server), ca_file=ca_file)))[1] == b"z" * 16_000
+
+
 async def test_answers_come_whole_with_what_tls_says_between(pool, authority, ca_file):
     """Tickets for other sessions come behind the handshake, records without data anywhere."""
     script = serving(Tls(authority), lambda tls: tls.spelt(*[bytes([each]) for each in ok(b"x" * 100)]), times=2)

@@ -18,6 +18,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._below, self._above = below, above
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._ends_whole = False  # what came last ended with a record
         self._shaken: asyncio.Future[None] | None = None  # while hands are being shaken
         self._error: Exception | None = None
 
@@ -58,15 +59,18 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         if self._shaken is not None and not self._shake():
             return
         pieces, closed = [], False
+        # A read takes all of a record, so that nothing of it is left in OpenSSL. None has more text than bytes.
+        most = len(data) if self._ends_whole else _RECORD_BYTES
+        self._ends_whole = True
         try:
-            while incoming.pending:  # a read takes all of a record, so that nothing of it is left in OpenSSL
-                piece = tls.read(_RECORD_BYTES)
+            while incoming.pending:
+                piece = tls.read(most)
                 if not piece:
                     closed = True
                     break
                 pieces.append(piece)
         except ssl.SSLWantReadError:  # a record that is not whole, or has no data in it
-            pass
+            self._ends_whole = False
         except ssl.SSLError as error:
             self._break(error)
             return
