@@ -37,7 +37,7 @@ lint: $(DEV) ## ruff and mypy --strict
 dev: $(RUN) ## serve, and start again when the source changes
 	$(BIN)/watchfiles --filter python "$(BIN)/fairlead serve $(ARGS)" src
 
-bench: $(DEV) ## the gateway beside nginx and other gateways, into bench/RESULTS.md; QUICK=1 beside nginx, in six minutes
+bench: $(DEV) ## the gateway beside nginx and other gateways, into bench/RESULTS.md; QUICK=1 beside nginx, in seven minutes
 	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
 
 soak: $(DEV) ## a million requests, 100,000 streams, faults, hang-ups; into bench/SOAK.md; QUICK=1, SOAK_REQUESTS=

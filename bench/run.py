@@ -26,7 +26,7 @@ RESULTS = HERE / "RESULTS.md"
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--quick", action="store_true", help="six minutes, and nothing is installed")
+    arguments.add_argument("--quick", action="store_true", help="seven minutes, and nothing is installed")
     quick = arguments.parse_args().quick
     began, busy_before = time.monotonic(), busy()
     os.sched_setaffinity(0, AROUND)
