@@ -53,6 +53,15 @@ def test_events_are_the_same_wherever_the_chunks_end(stream: bytes) -> None:
             assert told(events) == [b"one", b"two", b"three"]
 
 
+@pytest.mark.parametrize("name", ["LF", "CR LF"])
+def test_no_byte_is_lost_wherever_the_chunks_end(name: str) -> None:
+    """Who reads Gemini's events splits them at CR LF CR LF."""
+    stream = STREAMS[name]
+    for first in range(len(stream) + 1):
+        for second in range(first, len(stream) + 1):
+            assert b"".join(cut(stream[:first], stream[first:second], stream[second:])) == stream
+
+
 @given(
     st.lists(st.sampled_from([b"data: a", b"data:b", b"data", b": c", b"\n", b"\r\n", b"\r", b"\n\n"]), max_size=20),
     st.lists(st.integers(1, 7)),

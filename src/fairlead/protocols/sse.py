@@ -11,8 +11,9 @@ from fairlead.errors import UpstreamBroken
 MEDIA_TYPE = b"text/event-stream"
 _FIELDS = b"data:", b"event:", b"id:", b"retry:", b":"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-# `\r(?!\n)`: the two bytes of one CR LF are not two line ends.
-_EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+# `\r(?!\n)`: the two bytes of one CR LF are not two line ends. Behind a CR LF a CR that is the last that came is waited
+# with: the LF will follow, and whoever splits at CR LF CR LF shall find it.
+_EVENT_END = re.compile(rb"\r\n(?:\r\n|\n|\r(?!\n|\Z))|(?:(?<!\r)\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LONGEST_END = 4
 _LF = 0x0A
 _CR = 0x0D
