@@ -48,7 +48,6 @@ _KNOWN = frozenset(
 _COUNTED = COUNTING["openai-chat"]
 _WITH_USAGE = b'{"include_usage":true}'
 _TRUE = Raw(b"true")
-_ERROR = Raw(b'"error"')
 _encode = msgspec.json.encode
 
 
@@ -336,14 +335,9 @@ def understood(payload: bytes, what: str) -> _Chunk:
         raise UpstreamBroken(f"{what} is not one of a completion") from None
     if chunk.error is not NULL and given(chunk.error) is not None:
         raise openai_errors.from_stream(chunk.error)
-    if _is_error(chunk.object):
+    if openai_errors.is_error(chunk.object):
         raise openai_errors.from_stream(payload)
     return chunk
-
-
-def _is_error(object: Raw) -> bool:
-    """What vLLM and Mistral told once: the error's fields stand at the top."""
-    return len(object) == len(_ERROR) and object == _ERROR
 
 
 _FIRST = frozenset({b"null", b"0"})
@@ -374,7 +368,7 @@ def summary(body: bytes) -> Summary:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _summary(body)
     usage = _COUNTED.words(answer.usage)
-    if usage is None or answer.error is not NULL or _is_error(answer.object):
+    if usage is None or answer.error is not NULL or openai_errors.is_error(answer.object):
         return _summary(body)
     return Summary(answer.id or None, answer.model or None, usage, answer.choices[0].finish_reason or None)
 

@@ -38,7 +38,6 @@ _REASONS: dict[str, FinishReason] = {
 _TOLD: dict[FinishReason | None, str] = {
     "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter", "refusal": "content_filter",
 }  # fmt: skip
-_ERROR = Raw(b'"error"')
 _COUNTED = COUNTING["openai-chat"]
 _encode = msgspec.json.Encoder().encode
 
@@ -126,7 +125,7 @@ def understood(payload: bytes, what: str) -> Answer:
         raise UpstreamBroken(f"{what} is not JSON") from None
     if given(answer.error) is not None:
         raise openai_errors.from_stream(answer.error)
-    if answer.object == _ERROR:
+    if openai_errors.is_error(answer.object):
         raise openai_errors.from_stream(payload)
     return answer
 
@@ -151,14 +150,10 @@ def decode(body: bytes) -> Response:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _decoded(body)
     choice, usage = usual.choices[0], _COUNTED.words(usual.usage)
-    if (
-        usage is None
-        or choice.message is None
-        or usual.error is not NULL
-        or (len(usual.object) == len(_ERROR) and usual.object == _ERROR)
-    ):
+    message, fails = choice.message, usual.error is not NULL or openai_errors.is_error(usual.object)
+    if usage is None or message is None or fails:
         return _decoded(body)
-    return _response(usual, choice, choice.message, usage)
+    return _response(usual, choice, message, usage)
 
 
 def _decoded(body: bytes) -> Response:

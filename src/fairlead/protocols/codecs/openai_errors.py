@@ -16,6 +16,15 @@ _STATUS_OF = {
 }  # fmt: skip
 
 
+_ERROR = Raw(b'"error"')
+
+
+def is_error(object: Raw) -> bool:
+    """Whether the field `object` says that its answer is an error, whose fields stand at the top, as vLLM and Mistral
+    told it once."""
+    return len(object) == len(_ERROR) and object == _ERROR  # to compare costs much
+
+
 def decode(status: int, body: bytes) -> UpstreamError:
     """What an answer of `status` with `body` means; never raises."""
     return _meaning(status, envelope.any_value(body))
